@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reporting a failure: one call fills the caller's record and returns the status. */
+#ifndef AMCT_FAIL_H
+#define AMCT_FAIL_H
+
+#include "amct/status.h"
+
+/**
+ * Fills *err (may be NULL) unless it already holds a failure, and returns `status`.
+ * `node` may be NULL. Text: lower case, no full stop, names the thing and both values.
+ */
+amct_status amct_fail(amct_error *err, amct_status status, const char *node,
+                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/** The same with the byte position at which a file is wrong. */
+amct_status amct_fail_at(amct_error *err, amct_status status, const char *node,
+                         uint64_t byte_offset, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/** "out of memory" in the house wording. */
+amct_status amct_fail_memory(amct_error *err);
+
+/* Early return where nothing needs freeing. */
+#define AMCT_TRY(expression)                                                           \
+  do {                                                                                 \
+    amct_status try_status_ = (expression);                                            \
+    if (try_status_ != AMCT_OK)                                                        \
+      return try_status_;                                                              \
+  } while (0)
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Numbers as text, independent of the locale. */
+#ifndef AMCT_NUMBER_H
+#define AMCT_NUMBER_H
+
+#include <stdbool.h>
+
+#include "base/bytes.h"
+
+enum { AMCT_NUMBER_BYTES = 32 };
+
+/** float32 as a record file has it: %.6g where that reads back to the same value, else %.9g. */
+void amct_number_print_float(char text[AMCT_NUMBER_BYTES], float value);
+/** Shortest decimal that reads back to the same double ("0.999999"). */
+void amct_number_print_double(char text[AMCT_NUMBER_BYTES], double value);
+/** Reads a whole slice as a double ("1", "1e-3", "inf", "nan", "0.5f"); false if it is not one. */
+bool amct_number_read_double(amct_slice text, double *value);
+/** Reads a whole slice as a signed 64-bit integer (decimal, 0x, 0 octal); false if not one or out of range. */
+bool amct_number_read_int(amct_slice text, int64_t *value);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files written whole or not at all: a temporary beside the target, then rename. */
+#ifndef AMCT_OUTPUT_H
+#define AMCT_OUTPUT_H
+
+#include "base/bytes.h"
+
+typedef struct amct_output amct_output;
+
+/**
+ * Starts a file that will replace `path`. Makes missing parent folders (mode 0750); the file gets
+ * mode 0640. Refuses "" and a path that ends in '/'. Nothing is seen under `path` before commit.
+ */
+AMCT_NODISCARD amct_status amct_output_open(amct_output **out, const char *path,
+                                            amct_error *err);
+/** Appends; buffered. The first error is kept and reported again by commit. */
+AMCT_NODISCARD amct_status amct_output_write(amct_output *output, const void *data,
+                                             size_t size, amct_error *err);
+/** Flushes, syncs and renames over `path`. The handle is gone either way. */
+AMCT_NODISCARD amct_status amct_output_commit(amct_output *output, amct_error *err);
+/** Removes the temporary file; NULL is fine. */
+void amct_output_discard(amct_output *output);
+
+/** Open, write, commit. */
+AMCT_NODISCARD amct_status amct_output_whole(const char *path, const void *data, size_t size,
+                                             amct_error *err);
+
+#endif
