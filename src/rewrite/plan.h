@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plan of fusions: the graph after them, the folds that each layer is owed, and a decision for each place
+ * where a rule looked. Planning needs no values where parameters are variables, so the plan made from a live
+ * graph and the one made from its frozen pb are the same; amct_plan_settle computes the constants (frozen pb only).
+ */
+#ifndef AMCT_PLAN_H
+#define AMCT_PLAN_H
+
+#include "base/vec.h"
+#include "graph/edits.h"
+#include "numeric/fold.h"
+
+/** One step of a fold, with the edges that hold its parameters. */
+typedef struct amct_fold_ref {
+  amct_fold_kind kind;
+  amct_edge bias;                          /* BIAS */
+  amct_edge scale, offset, mean, variance; /* BATCH_NORM */
+  float epsilon;
+} amct_fold_ref;
+
+/** All that is folded into one layer, in data-flow order. */
+typedef struct amct_fold {
+  amct_node *layer;
+  AMCT_VEC(amct_fold_ref) steps;
+  amct_node *bias_const; /* Const that holds the folded bias; without a value until settled */
+} amct_fold;
+
+typedef struct amct_decision {
+  const char *rule;   /* "fold_conv_bn" */
+  const char *node;   /* root of the match: the batch norm */
+  const char *layer;  /* layer folded into; "" if none */
+  const char *reason; /* NULL: done; else why not, in words that say what to change */
+} amct_decision;
+
+typedef struct amct_plan {
+  amct_graph *graph;
+  AMCT_VEC(amct_fold *) folds;
+  AMCT_VEC(amct_decision) decisions;
+} amct_plan;
+
+typedef struct amct_plan_options {
+  const char *const *outputs; /* nodes that must keep their value */
+  size_t output_count;
+  bool do_fusion;
+  const char *const *skip_layers; /* layers that nothing is folded into */
+  size_t skip_count;
+} amct_plan_options;
+
+/** Runs the rules of rules.def over `graph`, which the plan borrows and changes. */
+AMCT_NODISCARD amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
+                                          const amct_plan_options *options, amct_error *err);
+/** Computes folded weights and biases and writes them into the graph. Variables: AMCT_UNSUPPORTED naming the layer. */
+AMCT_NODISCARD amct_status amct_plan_settle(amct_plan *plan, amct_error *err);
+/** NULL if nothing is folded into the layer. */
+const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer);
+/** One INFO line a decision and a summary line. */
+void amct_plan_log(const amct_plan *plan, const char *module);
+/** True if some rule can fold into a layer of this op. */
+bool amct_plan_fusible(const char *op);
+void amct_plan_free(amct_plan *plan);
+
+#endif
