@@ -20,6 +20,9 @@ amct_status amct_fail_at(amct_error *err, amct_status status, const char *node,
 /** "out of memory" in the house wording. */
 amct_status amct_fail_memory(amct_error *err);
 
+/** AMCT_IO with "<path>: <reason>", the reason being that of an errno value. */
+amct_status amct_fail_io(amct_error *err, const char *path, int error_number);
+
 /* Early return where nothing needs freeing. */
 #define AMCT_TRY(expression)                                                           \
   do {                                                                                 \
