@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "amct/quantize.h"
+
+#include "api/origins.h"
+#include "api/paths.h"
+#include "api/study.h"
+#include "base/logging.h"
+#include "insert/deploy.h"
+
+static const char k_module[] = "save_model";
+
+typedef struct flow {
+  amct_study study;
+  amct_record record;
+  amct_arena arena;
+  const char *pb_path;
+  const char *json_path;
+} flow;
+
+static void free_flow(flow *f) {
+  amct_study_free(&f->study);
+  amct_record_free(&f->record);
+  amct_arena_free(&f->arena);
+}
+
+static amct_status check_arguments(flow *f, const char *record_file,
+                                   const char *save_path, amct_strings outputs,
+                                   amct_error *err) {
+  if (outputs.count == 0)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "outputs is empty: name the output nodes");
+  if (!record_file || !*record_file || !save_path)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "%s is empty",
+                     save_path ? "record_file" : "save_path");
+  f->pb_path = amct_path_prefixed(&f->arena, save_path, "quantized.pb");
+  f->json_path = amct_path_prefixed(&f->arena, save_path, "quant.json");
+  return f->pb_path && f->json_path ? AMCT_OK : amct_fail_memory(err);
+}
+
+static amct_status read_factors(flow *f, const char *record_file, amct_error *err) {
+  AMCT_TRY(amct_flush_calibration(record_file, err));
+  AMCT_TRY(amct_record_read(&f->record, record_file, err));
+  for (size_t i = 0; i < f->record.layers.count; i++)
+    if (f->record.layers.at[i].has_data) return AMCT_OK;
+  return amct_fail(err, AMCT_NOT_READY, NULL,
+                   "%s holds no factors: run the calibration batches (batch_num of the "
+                   "configuration) before "
+                   "save_model",
+                   record_file);
+}
+
+static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
+  const char **skip =
+      amct_arena_array(&f->arena, f->record.layers.count + 1, sizeof *skip);
+  amct_plan_options options = {outputs.at, outputs.count, true, skip, 0};
+  if (!skip) return amct_fail_memory(err);
+  for (size_t i = 0; i < f->record.layers.count; i++)
+    if (f->record.layers.at[i].skip_fusion)
+      skip[options.skip_count++] = f->record.layers.at[i].key;
+  AMCT_TRY(amct_study_plan(&f->study, &options, true, err));
+  amct_plan_log(f->study.plan, k_module);
+  return AMCT_OK;
+}
+
+static amct_status write_files(const flow *f, amct_error *err) {
+  amct_output *pb = NULL, *json = NULL;
+  amct_status status;
+  if ((status = amct_output_open(&pb, f->pb_path, err)) != AMCT_OK ||
+      (status = amct_graph_save(f->study.graph, pb, err)) != AMCT_OK ||
+      (status = amct_output_open(&json, f->json_path, err)) != AMCT_OK ||
+      (status = amct_origins_write(f->study.graph, json, err)) != AMCT_OK)
+    goto done;
+  amct_output *ready = json;
+  json = NULL; /* commit takes the handle */
+  if ((status = amct_output_commit(ready, err)) != AMCT_OK) goto done;
+  ready = pb;
+  pb = NULL;
+  status = amct_output_commit(ready, err);
+done:
+  amct_output_discard(pb);
+  amct_output_discard(json);
+  return status;
+}
+
+static void warn_overwritten(const flow *f) {
+  const char *paths[] = {f->pb_path, f->json_path};
+  for (size_t i = 0; i < 2; i++)
+    if (amct_path_exists(paths[i]))
+      amct_log(AMCT_LOG_WARNING, k_module, "%s exists and is overwritten", paths[i]);
+}
+
+amct_status amct_save_model(const char *pb_model, amct_strings outputs,
+                            const char *record_file, const char *save_path,
+                            amct_error *err) {
+  const amct_source source = {.path = pb_model};
+  const amct_deploy_options options = {record_file, outputs.at, outputs.count};
+  flow f = {0};
+  size_t quantized = 0;
+  amct_status status;
+
+  if ((status = check_arguments(&f, record_file, save_path, outputs, err)) != AMCT_OK ||
+      (status = amct_study_load(&f.study, &source, outputs, err)) != AMCT_OK ||
+      (status = read_factors(&f, record_file, err)) != AMCT_OK ||
+      (status = fuse(&f, outputs, err)) != AMCT_OK ||
+      (status = amct_record_check(&f.record, record_file, &f.study.layers, f.study.graph,
+                                  err)) != AMCT_OK ||
+      (status = amct_deploy(f.study.plan, &f.study.layers, &f.record, &options,
+                            &quantized, err)) != AMCT_OK ||
+      (status = amct_graph_verify(f.study.graph, err)) != AMCT_OK)
+    goto done;
+  warn_overwritten(&f);
+  if ((status = write_files(&f, err)) != AMCT_OK) goto done;
+  amct_log(AMCT_LOG_INFO, k_module, "%zu of %zu layers are quantized", quantized,
+           f.study.layers.count);
+  amct_log(AMCT_LOG_INFO, k_module, "The model is saved in %s", f.pb_path);
+done:
+  free_flow(&f);
+  return status;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/study.h"
+
+static amct_status check_output(const amct_study *study, const char *name,
+                                amct_error *err) {
+  if (!name || !*name)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "outputs: an empty name");
+  if (strchr(name, ':'))
+    return amct_fail(
+        err, AMCT_INVALID_ARGUMENT, name,
+        "outputs: \"%s\" is a tensor: give the name of its node, without \":0\"", name);
+  if (!amct_graph_find(study->graph, name))
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, name, "outputs: %s has no node \"%s\"",
+                     amct_graph_label(study->graph), name);
+  return AMCT_OK;
+}
+
+amct_status amct_study_load(amct_study *study, const amct_source *source,
+                            amct_strings outputs, amct_error *err) {
+  const char *label = source->path ? source->path : "graph";
+  const amct_slice bytes = {source->data, source->size};
+  if (source->data)
+    AMCT_TRY(amct_graph_read(&study->graph, bytes, label, err));
+  else if (!source->path || !*source->path)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "the path of the model is empty");
+  else
+    AMCT_TRY(amct_graph_load(&study->graph, label, err));
+  AMCT_TRY(amct_graph_verify(study->graph, err));
+  for (size_t i = 0; i < outputs.count; i++)
+    AMCT_TRY(check_output(study, outputs.at[i], err));
+
+  const amct_node *op = amct_layers_quantized(study->graph);
+  if (op)
+    return amct_fail(err, AMCT_UNSUPPORTED, op->name,
+                     "%s holds the quantization op %s \"%s\" already: start from the "
+                     "original float model",
+                     label, op->op, op->name);
+  return AMCT_OK;
+}
+
+amct_status amct_study_plan(amct_study *study, const amct_plan_options *options,
+                            bool settle, amct_error *err) {
+  AMCT_TRY(amct_plan_make(&study->plan, study->graph, options, err));
+  if (settle) AMCT_TRY(amct_plan_settle(study->plan, err));
+  return amct_layers_find(&study->layers, study->graph, options->outputs,
+                          options->output_count, err);
+}
+
+void amct_study_free(amct_study *study) {
+  amct_layers_free(&study->layers);
+  amct_plan_free(study->plan);
+  amct_graph_free(study->graph);
+  *study = (amct_study){0};
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "insert/observe.h"
+
+#include "base/number.h"
+#include "insert/scopes.h"
+
+/* One observed tensor: the layers that read it with the same parameters. */
+typedef struct observed {
+  const amct_layer_recipe *first;
+  AMCT_VEC(const char *) names;
+  AMCT_VEC(int64_t) indices;
+  AMCT_VEC(int64_t) weighted;
+  struct observed *next; /* of the same node */
+} observed;
+
+typedef struct observer {
+  amct_edits *edits;
+  const amct_plan *plan;
+  const amct_recipe *recipe;
+  const amct_observe_options *options;
+  amct_scopes scopes;
+  amct_map by_node; /* data node -> observed */
+  AMCT_VEC(observed *) tensors;
+  int64_t total; /* layers enabled */
+} observer;
+
+static bool same_range(const amct_ifmr_options *a, const amct_ifmr_options *b) {
+  return a->max_percentile == b->max_percentile &&
+         a->min_percentile == b->min_percentile && a->search_start == b->search_start &&
+         a->search_end == b->search_end && a->search_step == b->search_step &&
+         a->asymmetric == b->asymmetric;
+}
+
+static observed *find_observed(const observer *o, const amct_layer_recipe *recipe) {
+  observed *tensor = amct_map_get(&o->by_node, recipe->layer->data.node);
+  while (tensor && !(amct_edge_equal(tensor->first->layer->data, recipe->layer->data) &&
+                     same_range(&tensor->first->range, &recipe->range)))
+    tensor = tensor->next;
+  return tensor;
+}
+
+static void free_tensors(observer *o) {
+  for (size_t i = 0; i < o->tensors.count; i++) {
+    AMCT_VEC_FREE(&o->tensors.at[i]->names);
+    AMCT_VEC_FREE(&o->tensors.at[i]->indices);
+    AMCT_VEC_FREE(&o->tensors.at[i]->weighted);
+  }
+  AMCT_VEC_FREE(&o->tensors);
+}
+
+/* Puts the layer with the tensor that it reads, or starts a new one. */
+static amct_status group_layer(observer *o, const amct_layer_recipe *recipe,
+                               int64_t index, amct_error *err) {
+  observed *tensor = find_observed(o, recipe);
+  if (!tensor) {
+    tensor = amct_arena_alloc(amct_graph_arena(o->plan->graph), sizeof *tensor);
+    if (!tensor || !AMCT_VEC_PUSH(&o->tensors, tensor)) return amct_fail_memory(err);
+    tensor->first = recipe;
+    tensor->next = amct_map_get(&o->by_node, recipe->layer->data.node);
+    AMCT_TRY(amct_map_set(&o->by_node, recipe->layer->data.node, tensor, err));
+  }
+  if (!AMCT_VEC_PUSH(&tensor->names, recipe->name) ||
+      !AMCT_VEC_PUSH(&tensor->indices, index) ||
+      !AMCT_VEC_PUSH(&tensor->weighted, (int64_t)(recipe->layer->weight.node != NULL)))
+    return amct_fail_memory(err);
+  return AMCT_OK;
+}
+
+/* What every observer carries (calib/calibration.h, amct_calib_key). */
+static void put_key(const observer *o, amct_spec *spec) {
+  amct_spec_text(spec, "calibration_id", o->options->calibration_id);
+  amct_spec_text(spec, "record_file", o->options->record_path);
+  amct_spec_int(spec, "layer_total", o->total);
+}
+
+static void put_range(amct_spec *spec, const amct_ifmr_options *range) {
+  const double values[] = {range->max_percentile, range->min_percentile,
+                           range->search_start, range->search_end, range->search_step};
+  enum { COUNT = sizeof values / sizeof *values };
+  char text[COUNT][AMCT_NUMBER_BYTES];
+  const char *at[COUNT];
+  for (size_t i = 0; i < COUNT; i++) {
+    amct_number_print_double(text[i], values[i]);
+    at[i] = text[i];
+  }
+  amct_spec_texts(spec, "ifmr", at, COUNT);
+  amct_spec_bool(spec, "asymmetric", range->asymmetric);
+}
+
+static amct_status new_observer(observer *o, amct_spec **spec, const amct_layer *layer,
+                                const char *group, const char *op, amct_error *err) {
+  const char *scope = amct_scopes_take(&o->scopes, layer->node->name, group, op);
+  const char *name =
+      scope ? amct_arena_format(amct_graph_arena(o->plan->graph), "%s/%s", scope, op)
+            : NULL;
+  if (!name) return amct_fail_memory(err);
+  *spec = amct_edits_add(o->edits, name, op, layer->node, true);
+  return AMCT_OK;
+}
+
+static amct_status observe_tensor(observer *o, const observed *tensor, amct_error *err) {
+  const amct_layer *first = tensor->first->layer;
+  amct_spec *spec = NULL;
+  AMCT_TRY(new_observer(o, &spec, first, "act_quant", "QuantIfmr", err));
+  amct_spec_input(spec, amct_edge_text(first->data));
+  amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
+  put_key(o, spec);
+  amct_spec_int(spec, "batch_num", o->recipe->batch_num);
+  amct_spec_texts(spec, "layer_names", tensor->names.at, tensor->names.count);
+  amct_spec_ints(spec, "layer_indices", tensor->indices.at, tensor->indices.count);
+  amct_spec_ints(spec, "layer_weighted", tensor->weighted.at, tensor->weighted.count);
+  put_range(spec, &tensor->first->range);
+  for (size_t i = 0; i < tensor->names.count; i++)
+    amct_edits_control(o->edits, amct_graph_find(o->plan->graph, tensor->names.at[i]),
+                       amct_spec_name(spec));
+  return AMCT_OK;
+}
+
+enum { STEP_TEXT_BYTES = 48, BATCH_NORM_INPUTS = 4 };
+
+/* The steps as the attribute `fold` has them, their edges as further inputs. Returns the
+ * inputs added. */
+static size_t put_step(amct_spec *spec, const amct_fold_ref *step,
+                       char text[STEP_TEXT_BYTES]) {
+  if (step->kind == AMCT_FOLD_BIAS) {
+    amct_spec_input(spec, amct_edge_text(step->bias));
+    strcpy(text, "bias");
+    return 1;
+  }
+  const amct_edge edges[BATCH_NORM_INPUTS] = {step->scale, step->offset, step->mean,
+                                              step->variance};
+  for (size_t i = 0; i < BATCH_NORM_INPUTS; i++)
+    amct_spec_input(spec, amct_edge_text(edges[i]));
+  char number[AMCT_NUMBER_BYTES];
+  amct_number_print_float(number, step->epsilon);
+  snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
+  return BATCH_NORM_INPUTS;
+}
+
+static amct_status put_fold(observer *o, amct_spec *spec, const amct_layer *layer,
+                            amct_error *err) {
+  const amct_fold *fold = amct_plan_fold(o->plan, layer->node);
+  amct_fold_ref bias = {.kind = AMCT_FOLD_BIAS};
+  const amct_fold_ref *steps = fold ? fold->steps.at : &bias;
+  size_t count = fold ? fold->steps.count : 0;
+  if (!fold && layer->bias) {
+    bias.bias = layer->bias->inputs[1];
+    count = 1;
+  }
+
+  amct_arena *arena = amct_graph_arena(o->plan->graph);
+  char(*text)[STEP_TEXT_BYTES] = amct_arena_array(arena, count + 1, STEP_TEXT_BYTES);
+  const char **at = amct_arena_array(arena, count + 1, sizeof *at);
+  amct_dtype *types =
+      amct_arena_array(arena, 1 + BATCH_NORM_INPUTS * count, sizeof *types);
+  if (!text || !at || !types) return amct_fail_memory(err);
+
+  size_t inputs = 1; /* the weight */
+  for (size_t i = 0; i < count; i++) {
+    inputs += put_step(spec, &steps[i], text[i]);
+    at[i] = text[i];
+  }
+  for (size_t i = 0; i < inputs; i++)
+    types[i] = AMCT_DTYPE_FLOAT;
+  amct_spec_types(spec, "Tin", types, inputs);
+  amct_spec_texts(spec, "fold", at, count);
+  return AMCT_OK;
+}
+
+static amct_status observe_weights(observer *o, const amct_layer_recipe *recipe,
+                                   int64_t index, amct_error *err) {
+  const amct_layer *layer = recipe->layer;
+  amct_spec *spec = NULL;
+  AMCT_TRY(new_observer(o, &spec, layer, "weight_quant", "QuantArq", err));
+  amct_spec_input(spec, amct_edge_text(layer->weight));
+  AMCT_TRY(put_fold(o, spec, layer, err));
+  put_key(o, spec);
+  amct_spec_text(spec, "layer_name", recipe->name);
+  amct_spec_int(spec, "layer_index", index);
+  amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
+
+  int64_t axes[AMCT_RANK_MAX];
+  size_t count = 0;
+  for (int64_t axis = 0; axis < AMCT_RANK_MAX; axis++)
+    if (layer->op->channel_axes >> axis & 1) axes[count++] = axis;
+  amct_spec_ints(spec, "channel_axes", axes, count);
+  amct_edits_control(o->edits, layer->node, amct_spec_name(spec));
+  return AMCT_OK;
+}
+
+static amct_status observe_all(observer *o, amct_error *err) {
+  const amct_recipe *recipe = o->recipe;
+  for (size_t i = 0; i < recipe->layer_count; i++)
+    if (recipe->layers[i].enabled)
+      AMCT_TRY(group_layer(o, &recipe->layers[i], o->total++, err));
+  for (size_t i = 0; i < o->tensors.count; i++)
+    AMCT_TRY(observe_tensor(o, o->tensors.at[i], err));
+
+  int64_t index = 0;
+  for (size_t i = 0; i < recipe->layer_count; i++) {
+    if (!recipe->layers[i].enabled) continue;
+    if (recipe->layers[i].layer->weight.node)
+      AMCT_TRY(observe_weights(o, &recipe->layers[i], index, err));
+    index++;
+  }
+  return AMCT_OK;
+}
+
+amct_status amct_observe(amct_edits *edits, const amct_plan *plan,
+                         const amct_recipe *recipe, const amct_observe_options *options,
+                         amct_error *err) {
+  observer o = {.edits = edits, .plan = plan, .recipe = recipe, .options = options};
+  o.scopes = amct_scopes_of(plan->graph, edits);
+  amct_status status = observe_all(&o, err);
+  free_tensors(&o);
+  amct_map_free(&o.by_node);
+  amct_scopes_free(&o.scopes);
+  return status;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Observers for calibration: they hang at the side of the graph, which stays as it is.
+ * Each layer gets control edges from the observers of its data and its weights, so that
+ * whoever runs the layer runs them.
+ */
+#ifndef AMCT_OBSERVE_H
+#define AMCT_OBSERVE_H
+
+#include "recipe/recipe.h"
+#include "rewrite/plan.h"
+
+typedef struct amct_observe_options {
+  const char *calibration_id;
+  const char *record_path; /* absolute */
+} amct_observe_options;
+
+/**
+ * Plans one QuantIfmr for each tensor and parameter set, naming its layers, and one
+ * QuantArq for each layer with weights, which reads them and what is folded into them by
+ * the edges of the unfused graph. Names of the fused graph that `plan` holds are names of
+ * the live graph too: fusion keeps them.
+ */
+AMCT_NODISCARD amct_status amct_observe(amct_edits *edits, const amct_plan *plan,
+                                        const amct_recipe *recipe,
+                                        const amct_observe_options *options,
+                                        amct_error *err);
+
+#endif
