@@ -84,6 +84,7 @@ typedef struct amct_edit {
   const char *tensor;
   uint32_t index;
   amct_slice nodedef; /* serialized NodeDef */
+  const char *near;   /* ADD: the node that amct_edits_add was given, "" if none */
 } amct_edit;
 
 /** Edit i; borrowed, valid while the list lives. AMCT_OUT_OF_MEMORY. */
