@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The invariants of a graph. */
+#include "graph/body.h"
+
+static amct_status check_inputs(const amct_graph *graph, const amct_node *node,
+                                amct_error *err) {
+  if (node->data_count > node->input_count)
+    return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: %u data inputs among %u",
+                     node->name, node->data_count, node->input_count);
+  for (uint32_t i = 0; i < node->input_count; i++) {
+    const amct_edge *edge = &node->inputs[i];
+    if (edge->node == NULL || edge->node->removed || edge->node->graph != graph)
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: input %u names no node",
+                       node->name, i);
+    if ((edge->port == AMCT_CONTROL) != (i >= node->data_count))
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                       "%s: control and data inputs are mixed at input %u", node->name, i);
+  }
+  return AMCT_OK;
+}
+
+static amct_status check_uses(const amct_node *node, size_t *total, amct_error *err) {
+  for (uint32_t i = 0; i < node->use_count; i++) {
+    const amct_use *use = &node->uses[i];
+    if (use->node->removed || use->input >= use->node->input_count ||
+        use->node->inputs[use->input].node != node)
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: use %u by %s is not its input",
+                       node->name, i, use->node->name);
+  }
+  *total += node->use_count;
+  return AMCT_OK;
+}
+
+static amct_status check_nodes(const amct_graph *graph, amct_error *err) {
+  size_t inputs = 0, uses = 0;
+  for (size_t i = 0; i < graph->node_count; i++) {
+    const amct_node *node = graph->nodes[i];
+    if (node->removed || node->index != i)
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: not at its place %zu",
+                       node->name, i);
+    if (amct_graph_find(graph, node->name) != node)
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "two nodes are named %s", node->name);
+    AMCT_TRY(check_inputs(graph, node, err));
+    AMCT_TRY(check_uses(node, &uses, err));
+    inputs += node->input_count;
+  }
+  if (inputs != uses)
+    return amct_fail(err, AMCT_BAD_GRAPH, NULL, "%zu inputs but %zu uses", inputs, uses);
+  return AMCT_OK;
+}
+
+static bool is_op(const amct_node *node, const char *op) { return strcmp(node->op, op) == 0; }
+
+/* The one edge that may close a loop: from an iteration to the next. */
+static bool closes_loop(const amct_node *reader, amct_edge edge) {
+  return (is_op(edge.node, "NextIteration") || is_op(edge.node, "RefNextIteration")) &&
+         (is_op(reader, "Merge") || is_op(reader, "RefMerge"));
+}
+
+/* Among nodes that wait for each other, following any waited-for input ends on a cycle. */
+static const amct_node *find_on_cycle(const amct_graph *graph, const uint32_t *waiting) {
+  const amct_node *node = NULL;
+  for (size_t i = 0; i < graph->node_count && node == NULL; i++) {
+    if (waiting[i] > 0) node = graph->nodes[i];
+  }
+  for (size_t step = 0; node != NULL && step < graph->node_count; step++) {
+    for (uint32_t k = 0; k < node->input_count; k++) {
+      const amct_edge edge = node->inputs[k];
+      if (waiting[edge.node->index] > 0 && !closes_loop(node, edge)) {
+        node = edge.node;
+        break;
+      }
+    }
+  }
+  return node;
+}
+
+/* Kahn: nodes are done when all that they read is done; what is left waits on a cycle. */
+static size_t count_done(const amct_graph *graph, uint32_t *waiting, uint32_t *ready) {
+  size_t head = 0, tail = 0;
+  for (size_t i = 0; i < graph->node_count; i++) {
+    const amct_node *node = graph->nodes[i];
+    for (uint32_t k = 0; k < node->input_count; k++)
+      waiting[i] += closes_loop(node, node->inputs[k]) ? 0 : 1;
+    if (waiting[i] == 0) ready[tail++] = (uint32_t)i;
+  }
+  while (head < tail) {
+    const amct_node *node = graph->nodes[ready[head++]];
+    for (uint32_t i = 0; i < node->use_count; i++) {
+      const amct_node *reader = node->uses[i].node;
+      if (closes_loop(reader, reader->inputs[node->uses[i].input])) continue;
+      if (--waiting[reader->index] == 0) ready[tail++] = reader->index;
+    }
+  }
+  return tail;
+}
+
+amct_status amct_graph_verify(const amct_graph *graph, amct_error *err) {
+  AMCT_TRY(check_nodes(graph, err));
+  amct_status status = AMCT_OK;
+  uint32_t *waiting = amct_alloc_array(graph->node_count + 1, sizeof *waiting);
+  uint32_t *ready = amct_alloc_array(graph->node_count + 1, sizeof *ready);
+  if (waiting == NULL || ready == NULL) {
+    status = amct_fail_memory(err);
+    goto done;
+  }
+  if (count_done(graph, waiting, ready) < graph->node_count) {
+    const amct_node *node = find_on_cycle(graph, waiting);
+    status = amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                       "%s is on a cycle that does not go through NextIteration", node->name);
+  }
+done:
+  amct_free(waiting);
+  amct_free(ready);
+  return status;
+}

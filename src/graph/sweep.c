@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Removing parameters that edits orphaned. */
+#include "graph/body.h"
+#include "graph/edits.h"
+
+/* How far a parameter is followed back to its constant or variable. */
+enum { CHAIN_MAX = 64 };
+
+static bool is_one_of(const char *op, const char *const *ops, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    if (strcmp(op, ops[i]) == 0) return true;
+  }
+  return false;
+}
+
+/* A constant, a variable, or what only reads, casts or shapes one. */
+static bool is_parameter(const amct_node *node) {
+  static const char *const k_source[] = {"Const", "VarHandleOp", "VariableV2", "Variable"};
+  static const char *const k_pass[] = {"Identity",   "ReadVariableOp", "Reshape",
+                                       "ExpandDims", "Squeeze",        "Cast",
+                                       "Transpose",  "StopGradient",   "Enter"};
+  for (int step = 0; step < CHAIN_MAX; step++) {
+    if (is_one_of(node->op, k_source, sizeof k_source / sizeof k_source[0])) return true;
+    if (!is_one_of(node->op, k_pass, sizeof k_pass / sizeof k_pass[0])) return false;
+    if (node->data_count == 0) return false;
+    node = node->inputs[0].node;
+  }
+  return false;
+}
+
+typedef struct sweep {
+  amct_edits *edits;
+  uint32_t *uses;  /* readers left, by node index */
+  uint32_t *stack; /* nodes to remove */
+  size_t depth;
+  uint64_t keep; /* mark of the nodes that stay */
+} sweep;
+
+static void consider(sweep *s, const amct_node *node) {
+  if (s->uses[node->index] == 0 && node->body->was_read && node->body->mark != s->keep &&
+      is_parameter(node))
+    s->stack[s->depth++] = node->index;
+}
+
+static void run(sweep *s, const amct_graph *graph) {
+  for (size_t i = 0; i < graph->node_count; i++)
+    s->uses[i] = graph->nodes[i]->use_count;
+  for (size_t i = 0; i < graph->node_count; i++)
+    consider(s, graph->nodes[i]);
+  while (s->depth > 0) {
+    amct_node *node = graph->nodes[s->stack[--s->depth]];
+    amct_edits_remove(s->edits, node);
+    for (uint32_t i = 0; i < node->input_count; i++) {
+      amct_node *source = node->inputs[i].node;
+      if (--s->uses[source->index] == 0) consider(s, source);
+    }
+  }
+}
+
+amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep, size_t keep_count,
+                             amct_error *err) {
+  amct_status status = AMCT_OK;
+  sweep s = {.edits = amct_edits_new(graph),
+             .uses = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
+             .stack = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
+             .keep = ++graph->marks};
+  if (s.edits == NULL || s.uses == NULL || s.stack == NULL) {
+    status = amct_fail_memory(err);
+    goto done;
+  }
+  for (size_t i = 0; i < keep_count; i++) {
+    const amct_node *node = amct_graph_find(graph, keep[i]);
+    if (node != NULL) node->body->mark = s.keep;
+  }
+  run(&s, graph);
+  if (amct_edits_size(s.edits) > 0) status = amct_edits_apply(s.edits, err);
+done:
+  amct_edits_free(s.edits);
+  amct_free(s.uses);
+  amct_free(s.stack);
+  return status;
+}
