@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attributes of a node. A key or a field that stands there twice: the last one counts, as in protobuf. */
+/* Attributes of a node. A key or a field that stands there twice: the last one counts, as
+ * in protobuf. */
 #include "graph/body.h"
 
 static const amct_attr *find(const amct_node *node, const char *key) {
@@ -11,7 +12,8 @@ static const amct_attr *find(const amct_node *node, const char *key) {
   return NULL;
 }
 
-/* Next field of a message; false at the end and on malformed bytes, which `bad` (may be NULL) tells. */
+/* Next field of a message; false at the end and on malformed bytes, which `bad` (may be
+ * NULL) tells. */
 static bool next(amct_cursor *cursor, amct_field *field, bool *bad) {
   bool more = false;
   const bool broken = amct_cursor_next(cursor, field, &more, NULL) != AMCT_OK;
@@ -33,7 +35,8 @@ static amct_wire wire_of(uint32_t number) {
 }
 
 /* The value of an attribute, if it is of the kind `number`. AttrValue is a oneof. */
-static bool pick(const amct_node *node, const char *key, uint32_t number, amct_field *value) {
+static bool pick(const amct_node *node, const char *key, uint32_t number,
+                 amct_field *value) {
   const amct_attr *attr = find(node, key);
   if (attr == NULL) return false;
   amct_cursor cursor = amct_cursor_of(attr->value, attr->value.data);
@@ -48,7 +51,9 @@ static bool pick(const amct_node *node, const char *key, uint32_t number, amct_f
   return found;
 }
 
-bool amct_attr_has(const amct_node *node, const char *key) { return find(node, key) != NULL; }
+bool amct_attr_has(const amct_node *node, const char *key) {
+  return find(node, key) != NULL;
+}
 
 bool amct_attr_raw(const amct_node *node, const char *key, amct_slice *value) {
   const amct_attr *attr = find(node, key);
@@ -178,5 +183,6 @@ bool amct_attr_ints(const amct_node *node, const char *key, amct_ints *value) {
 bool amct_attr_is(const amct_node *node, const char *key, const char *text, bool absent) {
   amct_slice value;
   if (find(node, key) == NULL) return absent;
-  return amct_attr_text(node, key, &value) && amct_slice_equal(value, amct_slice_of(text));
+  return amct_attr_text(node, key, &value) &&
+         amct_slice_equal(value, amct_slice_of(text));
 }

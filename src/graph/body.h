@@ -13,8 +13,8 @@ typedef struct amct_attr {
   amct_slice value; /* encoded AttrValue */
 } amct_attr;
 
-/** A stretch of the file: a node, or the raw bytes between nodes. Removed nodes keep their piece, so
- *  that their place stays known; they are not written. */
+/** A stretch of the file: a node, or the raw bytes between nodes. Removed nodes keep
+ * their piece, so that their place stays known; they are not written. */
 typedef struct amct_piece {
   struct amct_piece *previous, *next;
   amct_node *node; /* NULL: bytes between nodes */
@@ -22,15 +22,17 @@ typedef struct amct_piece {
 } amct_piece;
 
 struct amct_node_body {
-  amct_node *named; /* when this body stands in graph->by_name: who has that name now, or NULL */
+  amct_node *
+      named; /* when this body stands in graph->by_name: who has that name now, or NULL */
   amct_piece piece;
   amct_slice message; /* NodeDef as read, or as an edit built it */
   const amct_attr *attrs;
   size_t attr_count;
-  bool stale;       /* inputs differ from those in the message: write them from memory */
-  bool was_read;    /* some node read it at some time since the graph was loaded */
-  uint64_t mark;    /* scratch, see amct_graph.marks */
-  amct_piece *tail; /* scratch: the last piece that the list being applied put behind this one */
+  bool stale;    /* inputs differ from those in the message: write them from memory */
+  bool was_read; /* some node read it at some time since the graph was loaded */
+  uint64_t mark; /* scratch, see amct_graph.marks */
+  amct_piece
+      *tail; /* scratch: the last piece that the list being applied put behind this one */
 };
 
 struct amct_graph {
@@ -71,9 +73,11 @@ typedef struct amct_input_ref {
 
 /** Splits an input; false if it is malformed. */
 bool amct_input_parse(amct_slice text, amct_input_ref *ref);
-/** False: empty, a control character, ':' or a leading '^': such a name cannot be referred to. */
+/** False: empty, a control character, ':' or a leading '^': such a name cannot be
+ * referred to. */
 bool amct_node_name_valid(amct_slice name);
-/** Reads and checks the top level of a NodeDef and of its attributes. Attributes go to `arena`. */
+/** Reads and checks the top level of a NodeDef and of its attributes. Attributes go to
+ * `arena`. */
 AMCT_NODISCARD amct_status amct_nodedef_read(amct_nodedef *out, amct_slice message,
                                              const uint8_t *base, amct_arena *arena,
                                              amct_error *err);
@@ -82,7 +86,8 @@ AMCT_NODISCARD amct_status amct_graph_decode(amct_graph *graph, amct_slice bytes
                                              amct_error *err);
 /** An empty graph; NULL when memory runs out. */
 amct_graph *amct_graph_new(const char *label);
-/** The same as amct_graph_read; the bytes move to the graph (freed with it, or on failure). */
+/** The same as amct_graph_read; the bytes move to the graph (freed with it, or on
+ * failure). */
 AMCT_NODISCARD amct_status amct_graph_adopt(amct_graph **out, amct_buffer *bytes,
                                             const char *label, amct_error *err);
 /** The body that stands for `name` in the name map, or NULL. */
@@ -91,8 +96,8 @@ struct amct_node_body *amct_graph_named(const amct_graph *graph, amct_slice name
 void amct_graph_append(amct_graph *graph, amct_piece *piece);
 void amct_graph_insert(amct_graph *graph, amct_piece *piece, amct_piece *behind);
 /**
- * Makes `nodes` and `uses` (room for all) the graph's, filled from the pieces and the inputs.
- * Cannot fail; frees the earlier ones.
+ * Makes `nodes` and `uses` (room for all) the graph's, filled from the pieces and the
+ * inputs. Cannot fail; frees the earlier ones.
  */
 void amct_graph_link(amct_graph *graph, amct_node **nodes, amct_use *uses);
 
@@ -103,7 +108,8 @@ void amct_put_edge(amct_buffer *buffer, amct_edge edge);
 /** True for the fields that a re-encoded node takes from memory: name, op, inputs. */
 bool amct_nodedef_is_head(const amct_field *field);
 
-/** Reads a TensorShapeProto; false: malformed, a size below -1, or rank over AMCT_RANK_MAX. */
+/** Reads a TensorShapeProto; false: malformed, a size below -1, or rank over
+ * AMCT_RANK_MAX. */
 bool amct_shape_read(amct_slice message, amct_shape *shape);
 /** Bytes of a varint. */
 size_t amct_varint_size(uint64_t value);

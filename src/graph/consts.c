@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Constants in each encoding that TensorFlow writes: tensor_content, or a list of typed values (packed or
- * not) of which the last one stands for all that are missing; no value at all stands for zeros.
+ * Constants in each encoding that TensorFlow writes: tensor_content, or a list of typed
+ * values (packed or not) of which the last one stands for all that are missing; no value
+ * at all stands for zeros.
  */
 #include "graph/body.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tensor_content is little-endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "tensor_content is little-endian");
 
 /* Elements that a few bytes may stand for. */
 static const size_t k_repeat_max = (size_t)1 << 28;
@@ -108,7 +110,8 @@ static amct_status next_value(value_reader *reader, uint64_t *bits, bool *more,
   return AMCT_OK;
 }
 
-static amct_status count_values(const amct_tensor *tensor, size_t *count, amct_error *err) {
+static amct_status count_values(const amct_tensor *tensor, size_t *count,
+                                amct_error *err) {
   value_reader reader;
   *count = 0;
   if (!reader_open(&reader, tensor)) return AMCT_OK;
@@ -132,15 +135,16 @@ static size_t count_dims(amct_slice shape) {
   return count;
 }
 
-static amct_status read_shape(const amct_node *node, amct_slice message, amct_tensor *tensor,
-                              amct_error *err) {
+static amct_status read_shape(const amct_node *node, amct_slice message,
+                              amct_tensor *tensor, amct_error *err) {
   if (!amct_shape_read(message, &tensor->shape)) {
     const size_t rank = count_dims(message);
     if (rank > AMCT_RANK_MAX)
-      return amct_fail(err, AMCT_UNSUPPORTED, node->name, "%s: constant of rank %zu, at most %d",
-                       node->name, rank, AMCT_RANK_MAX);
-    return amct_fail(err, AMCT_BAD_FORMAT, node->name, "%s: malformed shape of a constant",
-                     node->name);
+      return amct_fail(err, AMCT_UNSUPPORTED, node->name,
+                       "%s: constant of rank %zu, at most %d", node->name, rank,
+                       AMCT_RANK_MAX);
+    return amct_fail(err, AMCT_BAD_FORMAT, node->name,
+                     "%s: malformed shape of a constant", node->name);
   }
   if (tensor->shape.rank < 0)
     return amct_fail(err, AMCT_BAD_FORMAT, node->name, "%s: constant of unknown rank",
@@ -152,8 +156,9 @@ static amct_status read_shape(const amct_node *node, amct_slice message, amct_te
   for (int32_t i = 0; i < tensor->shape.rank; i++) {
     const int64_t dim = tensor->shape.dims[i];
     if (dim < 0)
-      return amct_fail(err, AMCT_BAD_FORMAT, node->name, "%s: dimension %d of a constant is %lld",
-                       node->name, (int)i, (long long)dim);
+      return amct_fail(err, AMCT_BAD_FORMAT, node->name,
+                       "%s: dimension %d of a constant is %lld", node->name, (int)i,
+                       (long long)dim);
     empty = empty || dim == 0;
     too_many = too_many ||
                __builtin_mul_overflow(tensor->count, (size_t)dim, &tensor->count) ||
@@ -163,7 +168,8 @@ static amct_status read_shape(const amct_node *node, amct_slice message, amct_te
     tensor->count = 0;
   } else if (too_many) {
     return amct_fail(err, AMCT_BAD_FORMAT, node->name,
-                     "%s: more elements in a constant than memory has addresses", node->name);
+                     "%s: more elements in a constant than memory has addresses",
+                     node->name);
   }
   return AMCT_OK;
 }
@@ -200,7 +206,8 @@ static bool find_message(const amct_node *node, amct_slice *message) {
   return found;
 }
 
-static amct_status const_tensor(const amct_node *node, amct_tensor *tensor, amct_error *err) {
+static amct_status const_tensor(const amct_node *node, amct_tensor *tensor,
+                                amct_error *err) {
   static const amct_tensor k_empty;
   static const amct_slice k_none = {(const uint8_t *)"", 0};
   *tensor = k_empty;
@@ -224,13 +231,15 @@ static amct_status const_tensor(const amct_node *node, amct_tensor *tensor, amct
   amct_dtype declared;
   if (amct_attr_type(node, "dtype", &declared) && declared != tensor->dtype)
     return amct_fail(err, AMCT_BAD_FORMAT, node->name, "%s: dtype is %s, its value %s",
-                     node->name, amct_dtype_name(declared), amct_dtype_name(tensor->dtype));
+                     node->name, amct_dtype_name(declared),
+                     amct_dtype_name(tensor->dtype));
   AMCT_TRY(read_shape(node, shape, tensor, err));
   return check_values(node, tensor, err);
 }
 
 /* Whatever went wrong inside the tensor, the report names its node. */
-amct_status amct_const_tensor(const amct_node *node, amct_tensor *tensor, amct_error *err) {
+amct_status amct_const_tensor(const amct_node *node, amct_tensor *tensor,
+                              amct_error *err) {
   amct_error inner = {0};
   const amct_status status = const_tensor(node, tensor, &inner);
   if (status == AMCT_OK || inner.node[0] != '\0' || status == AMCT_OUT_OF_MEMORY) {
@@ -241,7 +250,8 @@ amct_status amct_const_tensor(const amct_node *node, amct_tensor *tensor, amct_e
                       inner.text);
 }
 
-/* IEEE half to float32: arithmetic is another folder's, and this is all that is needed here. */
+/* IEEE half to float32: arithmetic is another folder's, and this is all that is needed
+ * here. */
 static float half_value(uint16_t half) {
   const uint32_t sign = (uint32_t)(half & 0x8000) << 16;
   const uint32_t exponent = (half >> 10) & 0x1f, fraction = half & 0x3ff;
@@ -298,15 +308,17 @@ static int64_t int_of(amct_dtype dtype, uint64_t bits) {
   }
 }
 
-/* Room for the expansion, refused where a few bytes would stand for very many elements. */
-static amct_status room(const amct_tensor *tensor, size_t each, amct_arena *arena, void **out,
-                        const amct_node *node, amct_error *err) {
+/* Room for the expansion, refused where a few bytes would stand for very many elements.
+ */
+static amct_status room(const amct_tensor *tensor, size_t each, amct_arena *arena,
+                        void **out, const amct_node *node, amct_error *err) {
   const char *name = node == NULL ? "" : node->name;
   size_t stored = tensor->count;
   if (tensor->content.size == 0) AMCT_TRY(count_values(tensor, &stored, err));
   if (tensor->count > k_repeat_max && stored < tensor->count)
-    return amct_fail(err, AMCT_UNSUPPORTED, name, "%s: %zu values stand for %zu elements, at most %zu",
-                     name, stored, tensor->count, k_repeat_max);
+    return amct_fail(err, AMCT_UNSUPPORTED, name,
+                     "%s: %zu values stand for %zu elements, at most %zu", name, stored,
+                     tensor->count, k_repeat_max);
   *out = amct_arena_array(arena, tensor->count == 0 ? 1 : tensor->count, each);
   return *out == NULL ? amct_fail_memory(err) : AMCT_OK;
 }
@@ -354,18 +366,22 @@ static amct_status expand(const expansion *to, amct_error *err) {
 static amct_status wrong_type(const amct_tensor *tensor, const amct_node *node,
                               const char *wanted, amct_error *err) {
   const char *name = node == NULL ? "" : node->name;
-  return amct_fail(err, AMCT_UNSUPPORTED, name, "%s: values of type %s where %s are needed",
-                   name, amct_dtype_name(tensor->dtype), wanted);
+  return amct_fail(err, AMCT_UNSUPPORTED, name,
+                   "%s: values of type %s where %s are needed", name,
+                   amct_dtype_name(tensor->dtype), wanted);
 }
 
 amct_status amct_tensor_floats(const amct_tensor *tensor, amct_arena *arena,
-                               const float **values, const amct_node *node, amct_error *err) {
+                               const float **values, const amct_node *node,
+                               amct_error *err) {
   void *block;
   *values = NULL;
   switch ((int)tensor->dtype) {
   case AMCT_DTYPE_FLOAT:
-    /* float32 that lies right is used where it lies: the file stays mapped as long as the graph */
-    if (tensor->content.size > 0 && (uintptr_t)tensor->content.data % _Alignof(float) == 0) {
+    /* float32 that lies right is used where it lies: the file stays mapped as long as the
+     * graph */
+    if (tensor->content.size > 0 &&
+        (uintptr_t)tensor->content.data % _Alignof(float) == 0) {
       *values = (const float *)(const void *)tensor->content.data;
       return AMCT_OK;
     }
@@ -384,7 +400,8 @@ amct_status amct_tensor_floats(const amct_tensor *tensor, amct_arena *arena,
 }
 
 amct_status amct_tensor_ints(const amct_tensor *tensor, amct_arena *arena,
-                             const int64_t **values, const amct_node *node, amct_error *err) {
+                             const int64_t **values, const amct_node *node,
+                             amct_error *err) {
   void *block;
   *values = NULL;
   switch ((int)tensor->dtype) {

@@ -15,7 +15,9 @@ void amct_edits_fail(amct_edits *edits, amct_status status, const char *node,
   (void)amct_fail(&edits->error, status, node, "%s", text);
 }
 
-void amct_edits_fail_memory(amct_edits *edits) { (void)amct_fail_memory(&edits->error); }
+void amct_edits_fail_memory(amct_edits *edits) {
+  (void)amct_fail_memory(&edits->error);
+}
 
 const char *amct_edits_text(amct_edits *edits, const char *text) {
   /* NULL: a name that could not be made for want of memory */
@@ -126,7 +128,8 @@ static amct_target *target_of(amct_edits *edits, amct_node *node) {
   return target;
 }
 
-static amct_change *push_change(amct_edits *edits, amct_edit_kind kind, amct_target *target) {
+static amct_change *push_change(amct_edits *edits, amct_edit_kind kind,
+                                amct_target *target) {
   amct_change *change = amct_arena_alloc(&edits->arena, sizeof *change);
   if (change == NULL || !AMCT_VEC_PUSH(&edits->changes, change)) {
     amct_edits_fail_memory(edits);
@@ -153,8 +156,8 @@ static void kill_changes(amct_edits *edits, amct_target *target, bool controls_t
   }
 }
 
-amct_spec *amct_edits_add(amct_edits *edits, const char *name, const char *op, amct_node *near,
-                          bool before) {
+amct_spec *amct_edits_add(amct_edits *edits, const char *name, const char *op,
+                          amct_node *near, bool before) {
   if (!is_open(edits)) return NULL;
   amct_spec *spec = amct_spec_new(edits, name, op);
   if (spec == NULL) return NULL;
@@ -166,8 +169,8 @@ amct_spec *amct_edits_add(amct_edits *edits, const char *name, const char *op, a
     return NULL;
   }
   if (!amct_node_name_valid(amct_slice_of(name)) || op[0] == '\0') {
-    amct_edits_fail(edits, AMCT_BAD_GRAPH, name, "'%s' cannot name a node of op '%s'", name,
-                    op);
+    amct_edits_fail(edits, AMCT_BAD_GRAPH, name, "'%s' cannot name a node of op '%s'",
+                    name, op);
     return NULL;
   }
   if (amct_map_get(&edits->by_name, key) != NULL) {
@@ -188,7 +191,8 @@ amct_spec *amct_edits_replace(amct_edits *edits, amct_node *node, const char *op
   amct_spec *spec = amct_spec_new(edits, node->name, op);
   if (spec == NULL) return NULL;
   if (target->spec != NULL) {
-    amct_edits_fail(edits, AMCT_BAD_GRAPH, node->name, "%s is replaced twice", node->name);
+    amct_edits_fail(edits, AMCT_BAD_GRAPH, node->name, "%s is replaced twice",
+                    node->name);
     return NULL;
   }
   spec->replaced = node;
@@ -209,13 +213,16 @@ amct_spec *amct_edits_replace(amct_edits *edits, amct_node *node, const char *op
 }
 
 amct_spec *amct_edits_copy(amct_edits *edits, const amct_node *node, const char *name) {
-  amct_spec *spec = amct_edits_add(edits, name, node->op, NULL, false);
+  /* the copy stands behind the original */
+  amct_node *near = node->removed ? NULL : amct_graph_at(node->graph, node->index);
+  amct_spec *spec = amct_edits_add(edits, name, node->op, near, false);
   if (spec == NULL) return NULL;
   for (uint32_t i = 0; i < node->input_count; i++) {
     const amct_edge edge = node->inputs[i];
     const char *text = edge.port == AMCT_CONTROL ? edge.node->name : amct_edge_text(edge);
-    if (text == NULL || !(edge.port == AMCT_CONTROL ? AMCT_VEC_PUSH(&spec->controls, text)
-                                                    : AMCT_VEC_PUSH(&spec->inputs, text))) {
+    if (text == NULL ||
+        !(edge.port == AMCT_CONTROL ? AMCT_VEC_PUSH(&spec->controls, text)
+                                    : AMCT_VEC_PUSH(&spec->inputs, text))) {
       amct_edits_fail_memory(edits);
       return NULL;
     }
@@ -302,7 +309,8 @@ amct_status amct_edits_at(amct_edits *edits, size_t i, amct_edit *edit, amct_err
   static const amct_edit k_empty;
   *edit = k_empty;
   if (edits->error.status != AMCT_OK)
-    return amct_fail(err, edits->error.status, edits->error.node, "%s", edits->error.text);
+    return amct_fail(err, edits->error.status, edits->error.node, "%s",
+                     edits->error.text);
   if (edits->dead_count > 0) drop_dead(edits);
   if (i >= edits->changes.count)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "edit %zu of %zu", i,
@@ -313,6 +321,7 @@ amct_status amct_edits_at(amct_edits *edits, size_t i, amct_edit *edit, amct_err
   edit->name = spec != NULL ? spec->name : change->node->name;
   edit->tensor = change->tensor;
   edit->index = change->index;
+  edit->near = spec != NULL && spec->near != NULL ? spec->near->name : "";
   if (spec == NULL) return AMCT_OK;
   if (spec->nodedef.size == 0)
     AMCT_TRY(amct_spec_encode(spec, &edits->arena, &spec->nodedef, err));

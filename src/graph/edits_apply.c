@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Applying an edit list. Everything that can fail comes first and touches nothing that the graph shows:
- * names, inputs, encodings, all memory. Then the commit, which cannot fail.
+ * Applying an edit list. Everything that can fail comes first and touches nothing that
+ * the graph shows: names, inputs, encodings, all memory. Then the commit, which cannot
+ * fail.
  */
 #include "graph/edits_private.h"
 
-/* New nodes hang in the name map with `named` NULL until the commit: nobody finds them. */
+/* New nodes hang in the name map with `named` NULL until the commit: nobody finds them.
+ */
 static amct_status make_node(amct_edits *edits, amct_spec *spec, amct_error *err) {
   amct_graph *graph = edits->graph;
   spec->block = amct_arena_alloc(&graph->arena, sizeof *spec->block);
@@ -24,8 +26,8 @@ static amct_status make_node(amct_edits *edits, amct_spec *spec, amct_error *err
   const amct_node *other = spec->named->named;
   const amct_target *target = other == NULL ? NULL : amct_map_get(&edits->by_node, other);
   if (other != NULL && (target == NULL || !target->removed))
-    return amct_fail(err, AMCT_BAD_GRAPH, spec->name, "new node %s: the graph has that name",
-                     spec->name);
+    return amct_fail(err, AMCT_BAD_GRAPH, spec->name,
+                     "new node %s: the graph has that name", spec->name);
   return AMCT_OK;
 }
 
@@ -34,7 +36,8 @@ static amct_status encode_spec(amct_edits *edits, amct_spec *spec, amct_error *e
   AMCT_TRY(amct_spec_encode(spec, &graph->arena, &spec->message, err));
   spec->op_name = amct_graph_intern(graph, spec->op);
   if (spec->op_name == NULL) return amct_fail_memory(err);
-  return amct_nodedef_read(&spec->def, spec->message, spec->message.data, &graph->arena, err);
+  return amct_nodedef_read(&spec->def, spec->message, spec->message.data, &graph->arena,
+                           err);
 }
 
 static void add_origin(amct_spec *spec, const char *name) {
@@ -76,12 +79,13 @@ static amct_node *node_after(const amct_edits *edits, amct_slice name) {
   return target != NULL && target->removed ? NULL : body->named;
 }
 
-static amct_status resolve(const amct_edits *edits, const char *reader, const char *tensor,
-                           amct_edge *edge, amct_error *err) {
+static amct_status resolve(const amct_edits *edits, const char *reader,
+                           const char *tensor, amct_edge *edge, amct_error *err) {
   amct_input_ref ref;
   if (!amct_input_parse(amct_slice_of(tensor), &ref) || ref.port == AMCT_CONTROL)
     return amct_fail(err, AMCT_BAD_GRAPH, reader,
-                     "node %s: input '%s' is neither name nor name:0..65535", reader, tensor);
+                     "node %s: input '%s' is neither name nor name:0..65535", reader,
+                     tensor);
   edge->node = node_after(edits, ref.name);
   edge->port = ref.port;
   if (edge->node == NULL)
@@ -107,8 +111,8 @@ typedef struct input_list {
 } input_list;
 
 /* Inputs of a new or replaced node; `more` leaves room for further control inputs. */
-static amct_status spec_inputs(const amct_edits *edits, const amct_spec *spec, size_t more,
-                               input_list *list, amct_error *err) {
+static amct_status spec_inputs(const amct_edits *edits, const amct_spec *spec,
+                               size_t more, input_list *list, amct_error *err) {
   const size_t room = spec->inputs.count + spec->controls.count + more;
   if (room > UINT32_MAX)
     return amct_fail(err, AMCT_UNSUPPORTED, spec->name, "node %s: %zu inputs", spec->name,
@@ -116,7 +120,8 @@ static amct_status spec_inputs(const amct_edits *edits, const amct_spec *spec, s
   list->at = amct_arena_array(&edits->graph->arena, room + 1, sizeof *list->at);
   if (list->at == NULL) return amct_fail_memory(err);
   for (size_t i = 0; i < spec->inputs.count; i++)
-    AMCT_TRY(resolve(edits, spec->name, spec->inputs.at[i], &list->at[list->count++], err));
+    AMCT_TRY(
+        resolve(edits, spec->name, spec->inputs.at[i], &list->at[list->count++], err));
   list->data_count = list->count;
   for (size_t i = 0; i < spec->controls.count; i++)
     AMCT_TRY(resolve_control(edits, spec->name, spec->controls.at[i],
@@ -124,11 +129,11 @@ static amct_status spec_inputs(const amct_edits *edits, const amct_spec *spec, s
   return AMCT_OK;
 }
 
-static amct_status kept_inputs(const amct_edits *edits, const amct_target *target, size_t more,
-                               input_list *list, amct_error *err) {
+static amct_status kept_inputs(const amct_edits *edits, const amct_target *target,
+                               size_t more, input_list *list, amct_error *err) {
   const amct_node *node = target->node;
-  list->at =
-      amct_arena_array(&edits->graph->arena, node->input_count + more + 1, sizeof *list->at);
+  list->at = amct_arena_array(&edits->graph->arena, node->input_count + more + 1,
+                              sizeof *list->at);
   if (list->at == NULL) return amct_fail_memory(err);
   for (uint32_t i = 0; i < node->input_count; i++)
     list->at[i] = node->inputs[i];
@@ -160,17 +165,20 @@ static amct_status add_controls(const amct_edits *edits, const amct_target *targ
 
 /* A source that the list removes is one that no node will have. */
 static amct_status check_sources(const amct_edits *edits, const amct_node *reader,
-                                 const amct_edge *inputs, uint32_t count, amct_error *err) {
+                                 const amct_edge *inputs, uint32_t count,
+                                 amct_error *err) {
   for (uint32_t i = 0; i < count; i++) {
     const amct_target *target = amct_map_get(&edits->by_node, inputs[i].node);
     if (target != NULL && target->removed)
-      return amct_fail(err, AMCT_BAD_GRAPH, reader->name, "%s still reads %s, which is removed",
-                       reader->name, inputs[i].node->name);
+      return amct_fail(err, AMCT_BAD_GRAPH, reader->name,
+                       "%s still reads %s, which is removed", reader->name,
+                       inputs[i].node->name);
   }
   return AMCT_OK;
 }
 
-static amct_status prepare_target(amct_edits *edits, amct_target *target, amct_error *err) {
+static amct_status prepare_target(amct_edits *edits, amct_target *target,
+                                  amct_error *err) {
   if (target->removed) return AMCT_OK;
   size_t controls = 0;
   for (const amct_change *change = target->first; change != NULL; change = change->next)
@@ -191,14 +199,16 @@ static amct_status prepare_target(amct_edits *edits, amct_target *target, amct_e
   return AMCT_OK;
 }
 
-/* Readers that the list does not touch must not read what it removes; the others were checked. */
+/* Readers that the list does not touch must not read what it removes; the others were
+ * checked. */
 static amct_status check_removed(const amct_edits *edits, const amct_target *target,
                                  amct_error *err) {
   for (uint32_t i = 0; target->removed && i < target->node->use_count; i++) {
     const amct_node *reader = target->node->uses[i].node;
     if (amct_map_get(&edits->by_node, reader) == NULL)
-      return amct_fail(err, AMCT_BAD_GRAPH, reader->name, "%s still reads %s, which is removed",
-                       reader->name, target->node->name);
+      return amct_fail(err, AMCT_BAD_GRAPH, reader->name,
+                       "%s still reads %s, which is removed", reader->name,
+                       target->node->name);
   }
   return AMCT_OK;
 }
@@ -258,7 +268,8 @@ static void commit_target(amct_graph *graph, amct_target *target) {
     return;
   }
   if (target->spec != NULL) take_spec(node, target->spec);
-  /* inputs of a replaced node are in its message, but for control inputs added beside it */
+  /* inputs of a replaced node are in its message, but for control inputs added beside it
+   */
   const bool spec_says_all =
       target->spec != NULL &&
       target->input_count == target->spec->inputs.count + target->spec->controls.count;

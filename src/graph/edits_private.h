@@ -6,7 +6,8 @@
 #include "graph/body.h"
 #include "graph/edits.h"
 
-/** An attribute, or another field that a copied node had, encoded as a field of NodeDef. */
+/** An attribute, or another field that a copied node had, encoded as a field of NodeDef.
+ */
 typedef struct amct_spec_field {
   amct_slice key; /* empty: no attribute */
   amct_slice raw;

@@ -75,9 +75,13 @@ amct_status amct_graph_adopt(amct_graph **out, amct_buffer *bytes, const char *l
   return AMCT_OK;
 }
 
-const char *amct_graph_label(const amct_graph *graph) { return graph->label; }
+const char *amct_graph_label(const amct_graph *graph) {
+  return graph->label;
+}
 
-size_t amct_graph_count(const amct_graph *graph) { return graph->node_count; }
+size_t amct_graph_count(const amct_graph *graph) {
+  return graph->node_count;
+}
 
 amct_node *amct_graph_at(const amct_graph *graph, size_t index) {
   return index < graph->node_count ? graph->nodes[index] : NULL;
@@ -97,9 +101,13 @@ amct_name amct_graph_intern(amct_graph *graph, const char *text) {
   return amct_names_intern(&graph->names, amct_slice_of(text));
 }
 
-amct_arena *amct_graph_arena(amct_graph *graph) { return &graph->arena; }
+amct_arena *amct_graph_arena(amct_graph *graph) {
+  return &graph->arena;
+}
 
-size_t amct_graph_function_count(const amct_graph *graph) { return graph->functions.count; }
+size_t amct_graph_function_count(const amct_graph *graph) {
+  return graph->functions.count;
+}
 
 amct_slice amct_graph_function_name(const amct_graph *graph, size_t index) {
   static const amct_slice k_none;
@@ -133,7 +141,8 @@ void amct_graph_insert(amct_graph *graph, amct_piece *piece, amct_piece *behind)
   }
 }
 
-/* CSR: count the uses of each node, lay out the blocks, fill them in file order of the reader. */
+/* CSR: count the uses of each node, lay out the blocks, fill them in file order of the
+ * reader. */
 void amct_graph_link(amct_graph *graph, amct_node **nodes, amct_use *uses) {
   size_t count = 0;
   for (const amct_piece *piece = graph->first; piece != NULL; piece = piece->next) {

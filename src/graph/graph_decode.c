@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GraphDef to graph, in two passes: the top level of the file and of each node (nothing is copied, tensors
- * are skipped by their length), then the inputs, when all names are known.
+ * GraphDef to graph, in two passes: the top level of the file and of each node (nothing
+ * is copied, tensors are skipped by their length), then the inputs, when all names are
+ * known.
  */
 #include "graph/body.h"
 
-#define TEXT(slice) (int)((slice).size < 200 ? (slice).size : 200), (const char *)(slice).data
+#define TEXT(slice)                                                                      \
+  (int)((slice).size < 200 ? (slice).size : 200), (const char *)(slice).data
 
 bool amct_node_name_valid(amct_slice name) {
   if (name.size == 0 || name.data[0] == '^') return false;
@@ -40,7 +42,8 @@ bool amct_input_parse(amct_slice text, amct_input_ref *ref) {
   return amct_node_name_valid(ref->name);
 }
 
-/* An AttrValue's top level only has to be well-formed; it is decoded when somebody asks. */
+/* An AttrValue's top level only has to be well-formed; it is decoded when somebody asks.
+ */
 static amct_status scan_fields(amct_slice message, const uint8_t *base, amct_error *err) {
   amct_cursor cursor = amct_cursor_of(message, base);
   amct_field field;
@@ -105,7 +108,8 @@ amct_status amct_nodedef_read(amct_nodedef *out, amct_slice message, const uint8
   }
 }
 
-static amct_status check_names(const amct_nodedef *def, uint64_t offset, amct_error *err) {
+static amct_status check_names(const amct_nodedef *def, uint64_t offset,
+                               amct_error *err) {
   if (def->name.size == 0)
     return amct_fail_at(err, AMCT_BAD_GRAPH, NULL, offset, "node without a name");
   char name[AMCT_ERROR_NODE_BYTES];
@@ -119,16 +123,16 @@ static amct_status check_names(const amct_nodedef *def, uint64_t offset, amct_er
   if (def->op.size == 0)
     return amct_fail_at(err, AMCT_BAD_GRAPH, name, offset, "node %s has no op", name);
   if (memchr(def->op.data, '\0', def->op.size) != NULL)
-    return amct_fail_at(err, AMCT_BAD_GRAPH, name, offset, "op of node %s holds a NUL byte",
-                        name);
+    return amct_fail_at(err, AMCT_BAD_GRAPH, name, offset,
+                        "op of node %s holds a NUL byte", name);
   if (def->input_count > UINT32_MAX)
-    return amct_fail_at(err, AMCT_UNSUPPORTED, name, offset, "node %s has %zu inputs", name,
-                        def->input_count);
+    return amct_fail_at(err, AMCT_UNSUPPORTED, name, offset, "node %s has %zu inputs",
+                        name, def->input_count);
   return AMCT_OK;
 }
 
-static amct_status read_node(amct_graph *graph, const amct_field *field, const uint8_t *base,
-                             amct_error *err) {
+static amct_status read_node(amct_graph *graph, const amct_field *field,
+                             const uint8_t *base, amct_error *err) {
   amct_nodedef def;
   const uint64_t offset = (uint64_t)(field->raw.data - base);
   AMCT_TRY(amct_nodedef_read(&def, field->bytes, base, &graph->arena, err));
@@ -161,8 +165,8 @@ static amct_status read_node(amct_graph *graph, const amct_field *field, const u
 }
 
 /* The name of a function stands in its signature, an OpDef. */
-static amct_status read_function(amct_graph *graph, amct_slice function, const uint8_t *base,
-                                 amct_error *err) {
+static amct_status read_function(amct_graph *graph, amct_slice function,
+                                 const uint8_t *base, amct_error *err) {
   enum { FUNCTION_SIGNATURE = 1, OPDEF_NAME = 1 };
   static const amct_slice k_empty = {(const uint8_t *)"", 0};
   amct_slice signature = k_empty, name = k_empty;
@@ -184,8 +188,8 @@ static amct_status read_function(amct_graph *graph, amct_slice function, const u
   return AMCT_VEC_PUSH(&graph->functions, name) ? AMCT_OK : amct_fail_memory(err);
 }
 
-static amct_status read_library(amct_graph *graph, amct_slice library, const uint8_t *base,
-                                amct_error *err) {
+static amct_status read_library(amct_graph *graph, amct_slice library,
+                                const uint8_t *base, amct_error *err) {
   amct_cursor cursor = amct_cursor_of(library, base);
   for (;;) {
     amct_field field;

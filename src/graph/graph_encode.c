@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Graph to GraphDef: untouched pieces as they came, edited nodes with their own inputs. */
+/* Graph to GraphDef: untouched pieces as they came, edited nodes with their own inputs.
+ */
 #include <stdio.h>
 
 #include "graph/body.h"
@@ -48,7 +49,8 @@ void amct_node_put_head(amct_buffer *buffer, const amct_node *node) {
     amct_put_edge(buffer, node->inputs[i]);
 }
 
-/* The fields that memory does not hold, straight from the bytes that the node was read from. */
+/* The fields that memory does not hold, straight from the bytes that the node was read
+ * from. */
 static amct_status put_rest(const sink *to, amct_slice message, uint64_t *size,
                             amct_error *err) {
   amct_cursor cursor = amct_cursor_of(message, message.data);
@@ -114,12 +116,14 @@ static amct_status put_graph(const sink *to, const amct_graph *graph, amct_error
   return status;
 }
 
-amct_status amct_graph_save(const amct_graph *graph, amct_output *output, amct_error *err) {
+amct_status amct_graph_save(const amct_graph *graph, amct_output *output,
+                            amct_error *err) {
   const sink to = {output, NULL};
   return put_graph(&to, graph, err);
 }
 
-amct_status amct_graph_encode(const amct_graph *graph, amct_buffer *buffer, amct_error *err) {
+amct_status amct_graph_encode(const amct_graph *graph, amct_buffer *buffer,
+                              amct_error *err) {
   const sink to = {NULL, buffer};
   return put_graph(&to, graph, err);
 }

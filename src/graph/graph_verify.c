@@ -14,7 +14,8 @@ static amct_status check_inputs(const amct_graph *graph, const amct_node *node,
                        node->name, i);
     if ((edge->port == AMCT_CONTROL) != (i >= node->data_count))
       return amct_fail(err, AMCT_BAD_GRAPH, node->name,
-                       "%s: control and data inputs are mixed at input %u", node->name, i);
+                       "%s: control and data inputs are mixed at input %u", node->name,
+                       i);
   }
   return AMCT_OK;
 }
@@ -24,8 +25,9 @@ static amct_status check_uses(const amct_node *node, size_t *total, amct_error *
     const amct_use *use = &node->uses[i];
     if (use->node->removed || use->input >= use->node->input_count ||
         use->node->inputs[use->input].node != node)
-      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: use %u by %s is not its input",
-                       node->name, i, use->node->name);
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                       "%s: use %u by %s is not its input", node->name, i,
+                       use->node->name);
   }
   *total += node->use_count;
   return AMCT_OK;
@@ -39,7 +41,8 @@ static amct_status check_nodes(const amct_graph *graph, amct_error *err) {
       return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: not at its place %zu",
                        node->name, i);
     if (amct_graph_find(graph, node->name) != node)
-      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "two nodes are named %s", node->name);
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name, "two nodes are named %s",
+                       node->name);
     AMCT_TRY(check_inputs(graph, node, err));
     AMCT_TRY(check_uses(node, &uses, err));
     inputs += node->input_count;
@@ -49,7 +52,9 @@ static amct_status check_nodes(const amct_graph *graph, amct_error *err) {
   return AMCT_OK;
 }
 
-static bool is_op(const amct_node *node, const char *op) { return strcmp(node->op, op) == 0; }
+static bool is_op(const amct_node *node, const char *op) {
+  return strcmp(node->op, op) == 0;
+}
 
 /* The one edge that may close a loop: from an iteration to the next. */
 static bool closes_loop(const amct_node *reader, amct_edge edge) {
@@ -57,7 +62,8 @@ static bool closes_loop(const amct_node *reader, amct_edge edge) {
          (is_op(reader, "Merge") || is_op(reader, "RefMerge"));
 }
 
-/* Among nodes that wait for each other, following any waited-for input ends on a cycle. */
+/* Among nodes that wait for each other, following any waited-for input ends on a cycle.
+ */
 static const amct_node *find_on_cycle(const amct_graph *graph, const uint32_t *waiting) {
   const amct_node *node = NULL;
   for (size_t i = 0; i < graph->node_count && node == NULL; i++) {
@@ -106,8 +112,9 @@ amct_status amct_graph_verify(const amct_graph *graph, amct_error *err) {
   }
   if (count_done(graph, waiting, ready) < graph->node_count) {
     const amct_node *node = find_on_cycle(graph, waiting);
-    status = amct_fail(err, AMCT_BAD_GRAPH, node->name,
-                       "%s is on a cycle that does not go through NextIteration", node->name);
+    status =
+        amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                  "%s is on a cycle that does not go through NextIteration", node->name);
   }
 done:
   amct_free(waiting);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Nodes to be: their inputs, attributes and encoding. A NULL spec (memory ran out) is passed over. */
+/* Nodes to be: their inputs, attributes and encoding. A NULL spec (memory ran out) is
+ * passed over. */
 #include "graph/edits_private.h"
 
 amct_spec *amct_spec_new(amct_edits *edits, const char *name, const char *op) {
@@ -14,7 +15,9 @@ amct_spec *amct_spec_new(amct_edits *edits, const char *name, const char *op) {
   return spec->name == NULL || spec->op == NULL ? NULL : spec;
 }
 
-const char *amct_spec_name(const amct_spec *spec) { return spec == NULL ? "" : spec->name; }
+const char *amct_spec_name(const amct_spec *spec) {
+  return spec == NULL ? "" : spec->name;
+}
 
 void amct_spec_input(amct_spec *spec, const char *tensor) {
   if (spec == NULL) return;
@@ -28,7 +31,8 @@ void amct_spec_input(amct_spec *spec, const char *tensor) {
   for (size_t i = 0; control && i < spec->controls.count; i++) {
     if (strcmp(spec->controls.at[i], text) == 0) return;
   }
-  if (!(control ? AMCT_VEC_PUSH(&spec->controls, text) : AMCT_VEC_PUSH(&spec->inputs, text)))
+  if (!(control ? AMCT_VEC_PUSH(&spec->controls, text)
+                : AMCT_VEC_PUSH(&spec->inputs, text)))
     amct_edits_fail_memory(spec->edits);
 }
 
@@ -74,7 +78,8 @@ void amct_spec_copy_fields(amct_spec *spec, const amct_node *node) {
   }
 }
 
-/* An attribute whose AttrValue is `head` followed by `tail`; one that stood there before gives way. */
+/* An attribute whose AttrValue is `head` followed by `tail`; one that stood there before
+ * gives way. */
 static void put_attr(amct_spec *spec, const char *key, const amct_buffer *head,
                      amct_slice tail) {
   amct_edits *edits = spec->edits;
@@ -161,7 +166,8 @@ static void put_list(amct_spec *spec, const char *key, amct_buffer *items) {
   put_small(spec, key, &buffer);
 }
 
-void amct_spec_ints(amct_spec *spec, const char *key, const int64_t *values, size_t count) {
+void amct_spec_ints(amct_spec *spec, const char *key, const int64_t *values,
+                    size_t count) {
   if (spec == NULL) return;
   amct_buffer packed = {0}, items = {0};
   for (size_t i = 0; i < count; i++)
@@ -238,8 +244,8 @@ void amct_spec_tensor(amct_spec *spec, amct_dtype dtype, const amct_shape *shape
   amct_spec_type(spec, "dtype", dtype);
 }
 
-amct_status amct_spec_encode(const amct_spec *spec, amct_arena *arena, amct_slice *nodedef,
-                             amct_error *err) {
+amct_status amct_spec_encode(const amct_spec *spec, amct_arena *arena,
+                             amct_slice *nodedef, amct_error *err) {
   amct_buffer head = {0};
   amct_put_text(&head, NODE_NAME, spec->name);
   amct_put_text(&head, NODE_OP, spec->op);

@@ -15,7 +15,8 @@ static bool is_one_of(const char *op, const char *const *ops, size_t count) {
 
 /* A constant, a variable, or what only reads, casts or shapes one. */
 static bool is_parameter(const amct_node *node) {
-  static const char *const k_source[] = {"Const", "VarHandleOp", "VariableV2", "Variable"};
+  static const char *const k_source[] = {"Const", "VarHandleOp", "VariableV2",
+                                         "Variable"};
   static const char *const k_pass[] = {"Identity",   "ReadVariableOp", "Reshape",
                                        "ExpandDims", "Squeeze",        "Cast",
                                        "Transpose",  "StopGradient",   "Enter"};
@@ -57,8 +58,8 @@ static void run(sweep *s, const amct_graph *graph) {
   }
 }
 
-amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep, size_t keep_count,
-                             amct_error *err) {
+amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
+                             size_t keep_count, amct_error *err) {
   amct_status status = AMCT_OK;
   sweep s = {.edits = amct_edits_new(graph),
              .uses = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
