@@ -4,6 +4,8 @@
 #include "base/number.h"
 #include "insert/scopes.h"
 
+#include <stdio.h>
+
 /* One observed tensor: the layers that read it with the same parameters. */
 typedef struct observed {
   const amct_layer_recipe *first;

@@ -2,6 +2,8 @@
 #ifndef JANSSON_CONFIG_H
 #define JANSSON_CONFIG_H
 
+#define JANSSON_USING_CMAKE /* the integer type is set below */
+
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -14,7 +16,6 @@
 #define json_int_t long long
 #define json_strtoint strtoll
 #define JSON_INTEGER_FORMAT "lld"
-#define JSON_INTEGER_IS_LONG_LONG 1
 #define JSON_HAVE_LOCALECONV 1
 #define JSON_HAVE_ATOMIC_BUILTINS 1
 #define JSON_HAVE_SYNC_BUILTINS 1
