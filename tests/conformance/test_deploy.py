@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The written pb against an independent NumPy evaluation of the same layer: factors, words, weights, output."""
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import amct_tensorflow as amct
+
+v1 = tf.compat.v1
+F32 = np.float32
+
+
+def away(x):
+    """Round half away from zero."""
+    return np.copysign(np.floor(np.abs(x) + 0.5), x)
+
+
+def read_record(path):
+    """{layer: {field: [values]}} of a record file."""
+    layers = {}
+    for body in re.split(r"^record \{", path.read_text(), flags=re.M)[1:]:
+        key = re.search(r'key: "(.*)"', body).group(1)
+        fields = layers.setdefault(key, {})
+        for name, value in re.findall(r"(scale_d|offset_d|scale_w|offset_w): (\S+)", body):
+            fields.setdefault(name, []).append(F32(value) if "scale" in name else int(value))
+    return layers
+
+
+def constant(node):
+    """A Const's value; uint64 is read from its bytes, which 1.15's make_ndarray rejects."""
+    tensor = node.attr["value"].tensor
+    shape = [d.size for d in tensor.tensor_shape.dim]
+    if tensor.dtype == tf.uint64.as_datatype_enum:
+        return np.frombuffer(tensor.tensor_content, np.uint64).reshape(shape)
+    return tf.make_ndarray(tensor)
+
+
+class Net:
+    """One layer with what may follow it, its float parameters at hand."""
+
+    def __init__(self, kind, seed, bias=False, bn=False, relu=True, multiplier=1):
+        rng = np.random.RandomState(seed)
+        self.kind, self.bn, self.eps = kind, bn, 1e-3
+        self.x = rng.uniform(-1, 2, (4, 6, 7, 5) if kind != "MatMul" else (4, 5)).astype(F32)
+        shape = {"Conv2D": (3, 2, 5, 8), "DepthwiseConv2dNative": (3, 3, 5, multiplier),
+                 "MatMul": (5, 8), "AvgPool": (0,)}[kind]
+        self.w = rng.normal(0, 0.4, shape).astype(F32)
+        out = int(np.prod(shape[-2:])) if kind == "DepthwiseConv2dNative" else shape[-1]
+        self.b = rng.normal(0, 1, out).astype(F32) if bias else None
+        self.gamma, self.beta, self.mean = (rng.normal(1, 0.5, out).astype(F32) for _ in range(3))
+        self.var = rng.uniform(0.1, 2, out).astype(F32)
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            self.build(relu)
+
+    def apply(self, x, w):
+        if self.kind == "Conv2D":
+            return tf.nn.conv2d(x, w, strides=[1, 2, 1, 1], padding="SAME", name="net/layer/op")
+        if self.kind == "DepthwiseConv2dNative":
+            return v1.nn.depthwise_conv2d_native(x, w, [1, 1, 1, 1], "SAME", name="net/layer/op")
+        if self.kind == "MatMul":
+            return tf.matmul(x, w, name="net/layer/op")
+        return tf.nn.avg_pool2d(x, [1, 3, 2, 1], [1, 2, 2, 1], "VALID", name="net/layer/op")
+
+    def build(self, relu):
+        x = v1.placeholder(tf.float32, (None,) + self.x.shape[1:], name="x")
+        y = self.apply(x, None if self.kind == "AvgPool" else tf.constant(self.w, name="w"))
+        if self.b is not None:
+            y = tf.nn.bias_add(y, tf.constant(self.b, name="b"), name="net/layer/bias")
+        if self.bn:
+            y = v1.nn.fused_batch_norm(y, self.gamma, self.beta, self.mean, self.var,
+                                       epsilon=self.eps, is_training=False, name="net/bn")[0]
+        if relu:
+            y = tf.nn.relu(y)
+        tf.identity(y, name="y")
+
+    def folded(self):
+        w, b = self.w.astype(np.float64), None if self.b is None else self.b.astype(np.float64)
+        if self.bn:
+            g = self.gamma.astype(np.float64) / np.sqrt(self.var.astype(np.float64) + F32(self.eps))
+            w = w * g.reshape(self.w.shape[-2:] if self.kind == "DepthwiseConv2dNative" else -1)
+            b = ((b if b is not None else 0) - self.mean) * g + self.beta
+        return w.astype(F32), None if b is None else b.astype(F32)
+
+
+NETS = [Net(kind, seed, bias, bn, relu, m)
+        for seed, (kind, bias, bn, relu, m) in enumerate(
+            [("Conv2D", bias, bn, relu, 1) for bias in (0, 1) for bn in (0, 1) for relu in (0, 1)]
+            + [("DepthwiseConv2dNative", bias, bn, True, m)
+               for bias in (0, 1) for bn in (0, 1) for m in (1, 3)]
+            + [("MatMul", bias, False, relu, 1) for bias in (0, 1) for relu in (0, 1)]
+            + [("AvgPool", False, False, relu, 1) for relu in (0, 1)])]
+
+
+def quantize(net, folder):
+    pb, config, record = folder / "net.pb", folder / "config.json", folder / "record.txt"
+    pb.write_bytes(net.graph.as_graph_def().SerializeToString())
+    amct.create_quant_config(str(config), net.graph)
+    amct.quantize_model(net.graph, str(config), str(record))
+    with v1.Session(graph=net.graph) as session:
+        session.run("y:0", {"x:0": net.x})
+    amct.save_model(str(pb), ["y"], str(record), str(folder / "out"))
+    graph_def = v1.GraphDef()
+    graph_def.ParseFromString((folder / "out_quantized.pb").read_bytes())
+    return graph_def, read_record(record)["net/layer/op"]
+
+
+def run(graph_def, feed, fetch="y:0"):
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+        with v1.Session(graph=graph) as session:
+            return session.run(fetch, feed)
+
+
+def expected_weights(net, factors):
+    w, b = net.folded()
+    scales = np.array(factors["scale_w"], F32)
+    if net.kind == "DepthwiseConv2dNative":
+        scales = scales.reshape(net.w.shape[-2:])
+    q = np.clip(away(w / scales), -128, 127).astype(np.int8)
+    if b is None:
+        return q, None
+    steps = (F32(factors["scale_d"][0]) * scales.reshape(-1)).astype(F32).astype(np.float64)
+    return q, away(b.astype(np.float64) / steps).astype(F32)
+
+
+@pytest.mark.parametrize("net", NETS, ids=lambda n: f"{n.kind}-{id(n) % 997}")
+def test_layer_against_numpy(net, tmp_path):
+    graph_def, factors = quantize(net, tmp_path)
+    nodes = {node.name: node for node in graph_def.node}
+    scale_d, offset_d = factors["scale_d"][0], factors["offset_d"][0]
+
+    quant = nodes["net/layer/act_quant/AscendQuant"]
+    assert quant.attr["scale"].f == F32(F32(1) / scale_d)
+    assert quant.attr["offset"].f == offset_d and quant.attr["quant_bits"].i == 8
+    assert "dst_type" not in quant.attr
+    assert nodes["net/layer/op"].input[0] == quant.name
+    x = np.clip(away(net.x * F32(F32(1) / scale_d)) + offset_d, -128, 127) - offset_d
+
+    dequant = nodes["net/layer/dequant/AscendDequant"]
+    deq = constant(nodes[dequant.input[1]])
+    scales = np.array(factors.get("scale_w", [1]), F32)
+    np.testing.assert_array_equal((deq & 0xFFFFFFFF).astype(np.uint32).view(F32), scale_d * scales)
+    assert not np.any(deq >> np.uint64(32))
+
+    if net.kind == "AvgPool":
+        assert list(dequant.attr["ksize"].list.i) == [3, 2]
+        sums = run(net.graph.as_graph_def(), {"x:0": x.astype(F32)}, "net/layer/op:0")
+        expected = away(sums.astype(np.float64) * 6) * scale_d.astype(np.float64) / 6
+        result = run(graph_def, {"x:0": net.x}, dequant.name + ":0")
+        np.testing.assert_allclose(result, expected, rtol=3e-7, atol=1e-7)
+        return
+
+    assert list(dequant.attr["ksize"].list.i) == [1, 1]
+    q, b = expected_weights(net, factors)
+    weight = nodes[nodes["net/layer/op"].input[1]]
+    assert weight.op == "AscendWeightQuant" and weight.name == "net/layer/weight_quant/AscendWeightQuant"
+    np.testing.assert_array_equal(constant(nodes[weight.input[0]]), q)
+    assert not np.any(constant(nodes[weight.input[1]]))
+    largest = np.abs(net.folded()[0]).max(axis=tuple(range(net.w.ndim - 1))) / F32(127)
+    if net.kind == "Conv2D":
+        np.testing.assert_array_equal(scales, largest)
+
+    with tf.Graph().as_default(), v1.Session() as session:
+        acc = session.run(net.apply(tf.constant(x.astype(np.float64)),
+                                    tf.constant(q.astype(np.float64))))
+    assert np.abs(acc).max() < 2**24
+    if b is not None:
+        acc = acc + b
+    expected = acc.astype(F32) * (scale_d * scales)
+    np.testing.assert_array_equal(run(graph_def, {"x:0": net.x}, dequant.name + ":0"), expected)
+
+
+@pytest.mark.parametrize("net", NETS[::3], ids=lambda n: n.kind)
+def test_close_to_float(net, tmp_path):
+    with v1.Session(graph=net.graph) as session:
+        if any(op.type == "QuantIfmr" for op in net.graph.get_operations()):
+            pytest.skip("graph was calibrated by another test")
+        reference = session.run("y:0", {"x:0": net.x})
+    fresh = tf.Graph()
+    with fresh.as_default():
+        tf.import_graph_def(net.graph.as_graph_def(), name="")
+    net.graph = fresh
+    graph_def, _ = quantize(net, tmp_path)
+    result = run(graph_def, {"x:0": net.x})
+    assert np.abs(result - reference).max() < 0.05 * np.abs(reference).max() + 1e-6
+
+
+def shared_graph(max_pool, second_output):
+    rng = np.random.RandomState(5)
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, (None, 8, 8, 3), name="x")
+        w = tf.constant(rng.normal(size=(1, 1, 3, 4)).astype(F32), name="w")
+        a = tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME", name="a/conv")
+        b = tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME", name="b/conv")
+        y = tf.add(tf.nn.relu(a), b, name="sum")
+        if max_pool:
+            pool = tf.nn.max_pool2d(x, 2, 2, "SAME", name="pool")
+            tf.identity(pool, name="p")
+        tf.nn.conv2d(b, np.ones((1, 1, 4, 2), F32), strides=[1, 1, 1, 1], padding="SAME", name="c/conv")
+        tf.identity(y, name="y")
+    return graph, ["y", "c/conv"] + (["p"] if max_pool else []) if second_output else ["y"]
+
+
+@pytest.mark.parametrize("max_pool", [False, True])
+def test_shared_input_outputs_and_pool(max_pool, tmp_path):
+    graph, outputs = shared_graph(max_pool, True)
+    pb, config, record = (str(tmp_path / n) for n in ("net.pb", "config.json", "record.txt"))
+    with open(pb, "wb") as f:
+        f.write(graph.as_graph_def().SerializeToString())
+    x = np.random.RandomState(1).uniform(-1, 1, (2, 8, 8, 3)).astype(F32)
+    reference = run(graph.as_graph_def(), {"x:0": x}, [o + ":0" for o in outputs])
+    amct.create_quant_config(config, graph)
+    amct.quantize_model(graph, config, record)
+    with v1.Session(graph=graph) as session:
+        session.run([o + ":0" for o in outputs], {"x:0": x})
+    amct.save_model(pb, outputs, record, str(tmp_path / "out"))
+    graph_def = v1.GraphDef()
+    graph_def.ParseFromString((tmp_path / "out_quantized.pb").read_bytes())
+    nodes = {n.name: n for n in graph_def.node}
+    quants = [n for n in graph_def.node if n.op == "AscendQuant"]
+    # a and b share the first one; c reads b's dequantized output
+    assert [n.name for n in quants] == ["a/act_quant/AscendQuant", "c/act_quant/AscendQuant"]
+    assert nodes["a/conv"].input[0] == nodes["b/conv"].input[0] == "a/act_quant/AscendQuant"
+    assert nodes["c/act_quant/AscendQuant"].input[0] == "b/dequant/AscendDequant"
+    assert nodes["c/conv"].op == "Identity" and nodes["c/conv"].input[0] == "c/dequant/AscendDequant"
+    if max_pool:
+        assert nodes["pool"].input[0] == "a/anti_quant/AscendAntiQuant"
+        assert nodes["a/anti_quant/AscendAntiQuant"].input[0] == "a/act_quant/AscendQuant"
+    for result, wanted in zip(run(graph_def, {"x:0": x}, [o + ":0" for o in outputs]), reference):
+        assert np.abs(result - wanted).max() < 0.05 * np.abs(wanted).max()
