@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The C core, through ctypes: the prototypes of include/amct/ and nothing more.
+
+Text goes in and out as str, files by path, graphs as the bytes of a GraphDef. A call
+that fails raises one of the exceptions of errors.py, or MemoryError.
+"""
+
+import ctypes
+import os
+from typing import Iterable, List, NamedTuple, Optional, Union
+
+from . import errors
+
+CORE_LIBRARY = "libamctcore.so"
+LIBRARY_FOLDER_VARIABLE = "AMCT_LIB_DIR"
+
+LEVELS = ("debug", "info", "warning", "error")  # index = amct_log_level
+
+EDIT_ADD = 0  # AMCT_LIVE_ADD
+EDIT_CONTROL = 1  # AMCT_LIVE_CONTROL
+
+
+class Edit(NamedTuple):
+    """One change to a live graph."""
+
+    kind: int  # EDIT_ADD or EDIT_CONTROL
+    name: str  # node that is added, or that gets a control input
+    near: str  # node whose control-flow context the new node shares, or the control input
+    nodedef: bytes  # a serialized NodeDef; empty for EDIT_CONTROL
+
+
+# A graph for the core: the path of a frozen pb, or the bytes of a GraphDef.
+Graph = Union[str, bytes]
+
+
+class _Error(ctypes.Structure):
+    _fields_ = [
+        ("status", ctypes.c_int),
+        ("byte_offset", ctypes.c_uint64),
+        ("node", ctypes.c_char * 256),
+        ("text", ctypes.c_char * 1024),
+    ]
+
+
+class _Source(ctypes.Structure):
+    _fields_ = [
+        ("path", ctypes.c_char_p),
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+    ]
+
+
+class _Strings(ctypes.Structure):
+    _fields_ = [("at", ctypes.POINTER(ctypes.c_char_p)), ("count", ctypes.c_size_t)]
+
+
+class _ConfigOptions(ctypes.Structure):
+    _fields_ = [
+        ("skip_layers", _Strings),
+        ("batch_num", ctypes.c_int64),
+        ("activation_offset", ctypes.c_bool),
+    ]
+
+
+class _LiveEdit(ctypes.Structure):
+    _fields_ = [
+        ("kind", ctypes.c_int),
+        ("name", ctypes.c_char_p),
+        ("near", ctypes.c_char_p),
+        ("nodedef", ctypes.c_void_p),
+        ("nodedef_size", ctypes.c_size_t),
+    ]
+
+
+_ERROR = ctypes.POINTER(_Error)
+_SOURCE = ctypes.POINTER(_Source)
+_TEXT = ctypes.c_char_p
+
+# name: (result, arguments)
+_PROTOTYPES = {
+    "amct_version": (_TEXT, []),
+    "amct_status_name": (_TEXT, [ctypes.c_int]),
+    "amct_status_text": (_TEXT, [ctypes.c_int]),
+    "amct_log_configure": (ctypes.c_int, [ctypes.c_int, ctypes.c_int, _TEXT, _ERROR]),
+    "amct_log_write": (None, [ctypes.c_int, _TEXT, _TEXT]),
+    "amct_create_quant_config": (
+        ctypes.c_int,
+        [_SOURCE, _TEXT, ctypes.POINTER(_ConfigOptions), _ERROR],
+    ),
+    "amct_quantize_model": (
+        ctypes.c_int,
+        [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _TEXT, _TEXT, _Strings, _ERROR],
+    ),
+    "amct_calibration_size": (ctypes.c_size_t, [ctypes.c_void_p]),
+    "amct_calibration_edit": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(_LiveEdit), _ERROR],
+    ),
+    "amct_calibration_free": (None, [ctypes.c_void_p]),
+    "amct_flush_calibration": (ctypes.c_int, [_TEXT, _ERROR]),
+    "amct_save_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
+    "amct_describe_plan": (
+        ctypes.c_int,
+        [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _Strings, _ERROR],
+    ),
+    "amct_text_free": (None, [ctypes.c_void_p]),
+}
+
+_EXCEPTIONS = {kind.status: kind for kind in errors.AmctError.__subclasses__()}
+
+
+def library_path(name: str) -> str:
+    """Path of a library of the package: beside it in _lib/, or where AMCT_LIB_DIR says.
+
+    AMCT_LIB_DIR names a folder that holds the libraries, or a build folder of CMake.
+    Raises ImportError if there is no such library.
+    """
+    folder = os.environ.get(LIBRARY_FOLDER_VARIABLE)
+    if folder:
+        places = [folder, os.path.join(folder, "src"), os.path.join(folder, "tf")]
+    else:
+        places = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lib")]
+    for place in places:
+        path = os.path.join(place, name)
+        if os.path.exists(path):
+            return path
+    raise ImportError(
+        "{} is not in {}: install the amct_tensorflow wheel, or set {} to a build "
+        "folder".format(name, places[0], LIBRARY_FOLDER_VARIABLE)
+    )
+
+
+def _load() -> ctypes.CDLL:
+    library = ctypes.CDLL(library_path(CORE_LIBRARY))
+    for name, (result, arguments) in _PROTOTYPES.items():
+        function = getattr(library, name)
+        function.restype = result
+        function.argtypes = arguments
+    return library
+
+
+_lib = _load()
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _name(value: str) -> bytes:
+    """UTF-8 without NUL: what the core takes for a name or a message."""
+    data = value.encode("utf-8", "surrogateescape")
+    if b"\0" in data:
+        raise ValueError("{!r} has a NUL character".format(value))
+    return data
+
+
+def _path(value: str) -> bytes:
+    data = os.fsencode(value)
+    if b"\0" in data:
+        raise ValueError("{!r} has a NUL character".format(value))
+    return data
+
+
+def _strings(values: Iterable[str]) -> _Strings:
+    """The struct; it keeps its array alive, and the array its strings."""
+    names = [_name(value) for value in values]
+    return _Strings((ctypes.c_char_p * len(names))(*names), len(names))
+
+
+def _source(graph: Graph) -> _Source:
+    """The struct, for one call: bytes stay the caller's."""
+    if isinstance(graph, bytes):
+        data = ctypes.cast(ctypes.c_char_p(graph), ctypes.c_void_p)
+        return _Source(b"graph", data, len(graph))
+    return _Source(_path(graph), None, 0)
+
+
+def _check(status: int, error: _Error) -> None:
+    """Returns on success, raises what the error record says otherwise."""
+    if status == 0:
+        return
+    name = _text(_lib.amct_status_name(status))
+    text = _text(error.text) or _text(_lib.amct_status_text(status))
+    if name == "OUT_OF_MEMORY":
+        raise MemoryError(text)
+    exception = _EXCEPTIONS.get(name, errors.AmctError)(text)
+    exception.node = _text(error.node)
+    exception.byte_offset = error.byte_offset
+    raise exception
+
+
+def version() -> str:
+    """Version of the core, such as "0.1.0"."""
+    return _text(_lib.amct_version())
+
+
+def configure_log(print_level: int, save_level: int, path: Optional[str]) -> None:
+    """Sets the lowest levels (indices of LEVELS) that are printed and saved to `path`."""
+    error = _Error()
+    name = None if path is None else _path(path)
+    _check(_lib.amct_log_configure(print_level, save_level, name, error), error)
+
+
+def write_log(level: int, module: str, message: str) -> None:
+    """Writes a message of `level`, an index of LEVELS, in the name of `module`."""
+    _lib.amct_log_write(level, _name(module), _name(message))
+
+
+def create_quant_config(
+    config_file: str,
+    graph: Graph,
+    skip_layers: Iterable[str],
+    batch_num: int,
+    activation_offset: bool,
+) -> None:
+    """Writes the default configuration of a graph."""
+    error = _Error()
+    options = _ConfigOptions(_strings(skip_layers), batch_num, activation_offset)
+    status = _lib.amct_create_quant_config(_source(graph), _path(config_file), options, error)
+    _check(status, error)
+
+
+def quantize_model(
+    graph: Graph, config_file: str, record_file: str, outputs: Iterable[str]
+) -> List[Edit]:
+    """Begins a calibration. Returns the edits that make the graph measure itself."""
+    error = _Error()
+    handle = ctypes.c_void_p()
+    status = _lib.amct_quantize_model(
+        ctypes.byref(handle),
+        _source(graph),
+        _path(config_file),
+        _path(record_file),
+        _strings(outputs),
+        error,
+    )
+    _check(status, error)
+    try:
+        return [_edit(handle, i) for i in range(_lib.amct_calibration_size(handle))]
+    finally:
+        _lib.amct_calibration_free(handle)
+
+
+def _edit(handle: ctypes.c_void_p, index: int) -> Edit:
+    error = _Error()
+    edit = _LiveEdit()
+    _check(_lib.amct_calibration_edit(handle, index, ctypes.byref(edit), error), error)
+    nodedef = b""
+    if edit.nodedef:
+        nodedef = ctypes.string_at(edit.nodedef, edit.nodedef_size)
+    return Edit(edit.kind, _text(edit.name or b""), _text(edit.near or b""), nodedef)
+
+
+def flush_calibration(record_file: Optional[str] = None) -> None:
+    """Writes the factors that are complete and not yet in their record (None: in any)."""
+    error = _Error()
+    name = None if record_file is None else _path(record_file)
+    _check(_lib.amct_flush_calibration(name, error), error)
+
+
+def save_model(pb_model: str, outputs: Iterable[str], record_file: str, save_path: str) -> None:
+    """Writes the quantized model of a frozen pb and a record."""
+    error = _Error()
+    status = _lib.amct_save_model(
+        _path(pb_model), _strings(outputs), _path(record_file), _path(save_path), error
+    )
+    _check(status, error)
+
+
+def describe_plan(graph: Graph, outputs: Iterable[str] = ()) -> str:
+    """What would be fused and quantized, one line an item, in graph order."""
+    error = _Error()
+    text = ctypes.c_void_p()
+    status = _lib.amct_describe_plan(
+        ctypes.byref(text), _source(graph), _strings(outputs), error
+    )
+    _check(status, error)
+    try:
+        return _text(ctypes.string_at(text))
+    finally:
+        _lib.amct_text_free(text)
