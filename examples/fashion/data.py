@@ -22,7 +22,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -68,65 +68,61 @@ def to_input(images: np.ndarray) -> np.ndarray:
     return images.astype(np.float32)[..., np.newaxis] / np.float32(128) - np.float32(1)
 
 
-def read_idx(path: Path, magic: int, count: int, item: Tuple[int, ...]) -> np.ndarray:
+def read_idx(path: Path, magic: int, count: int, item: tuple[int, ...]) -> np.ndarray:
     """One gzipped IDX file of uint8.
 
     Header: big-endian uint32 magic, uint32 count, then one uint32 per dimension of an
     item. Whatever differs from the expected magic, count, item shape or length is a
     DataError that names the file and both values. Reads no more than it expects.
     """
-    header = struct.Struct(">%dI" % (2 + len(item)))
+    header = struct.Struct(f">{2 + len(item)}I")
     size = count * int(np.prod(item, dtype=np.int64))
     expected = (magic, count) + item
     try:
         with gzip.open(str(path), "rb") as stream:
             raw = stream.read(header.size)
             if len(raw) != header.size:
-                raise DataError("%s: ends within its header" % path)
+                raise DataError(f"{path}: ends within its header")
             found = header.unpack(raw)
             if found[0] != magic:
                 raise DataError(
-                    "%s: magic number 0x%08x, expected 0x%08x" % (path, found[0], magic)
+                    f"{path}: magic number 0x{found[0]:08x}, expected 0x{magic:08x}"
                 )
             if found != expected:
-                raise DataError(
-                    "%s: holds %s, expected %s"
-                    % (path, _shape(found[1:]), _shape(expected[1:]))
-                )
+                shapes = f"{_shape(found[1:])}, expected {_shape(expected[1:])}"
+                raise DataError(f"{path}: holds {shapes}")
             body = stream.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError("%s: %s" % (path, error)) from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: {reason}") from error
     if len(body) != size:
-        more = "more than " if len(body) > size else ""
-        raise DataError(
-            "%s: %s%d bytes after the header, expected %d"
-            % (path, more, min(len(body), size), size)
-        )
+        found_size = f"more than {size}" if len(body) > size else f"{len(body)}"
+        raise DataError(f"{path}: {found_size} bytes after the header, expected {size}")
     return np.frombuffer(body, np.uint8).reshape((count,) + item)
 
 
-def _shape(dims: Tuple[int, ...]) -> str:
+def _shape(dims: tuple[int, ...]) -> str:
     return "x".join(str(dim) for dim in dims)
 
 
 def read_pictures(folder: Path, prefix: str, count: int) -> Pictures:
-    """Pictures and labels: <prefix>-images-idx3-ubyte.gz, <prefix>-labels-idx1-ubyte.gz"""
+    """Pictures and labels, <prefix>-{images-idx3,labels-idx1}-ubyte.gz."""
     images = read_idx(
         folder / (prefix + "-images-idx3-ubyte.gz"), IMAGES_MAGIC, count, (SIDE, SIDE)
     )
     path = folder / (prefix + "-labels-idx1-ubyte.gz")
     labels = read_idx(path, LABELS_MAGIC, count, ())
     if labels.max() >= CLASSES:
-        raise DataError("%s: label %d, expected 0..9" % (path, labels.max()))
+        raise DataError(f"{path}: label {labels.max()}, expected 0..9")
     return Pictures(images, labels)
 
 
-def full_dir() -> Optional[Path]:
+def full_dir() -> Path | None:
     """Folder of the full data set, None if there is none."""
     named = os.environ.get(ENVIRONMENT)
     if named:
         if not Path(named).is_dir():
-            raise DataError("%s: %s is not a folder" % (ENVIRONMENT, named))
+            raise DataError(f"{ENVIRONMENT}: {named} is not a folder")
         return Path(named)
     return DEBIAN_DIR if DEBIAN_DIR.is_dir() else None
 
@@ -136,12 +132,12 @@ def _require_full_dir() -> Path:
     if folder is None:
         raise DataError(
             "no full data set: install the Debian package dataset-fashion-mnist, or "
-            "name a folder with its four .gz files in %s" % ENVIRONMENT
+            f"name a folder with its four .gz files in {ENVIRONMENT}"
         )
     return folder
 
 
-def load_training() -> Tuple[Pictures, Pictures]:
+def load_training() -> tuple[Pictures, Pictures]:
     """Training and validation split, 55,000 and 5,000; needs the full data set."""
     both = read_pictures(_require_full_dir(), "train", TRAINING + VALIDATION)
     return (
@@ -157,7 +153,7 @@ def load_full() -> Evaluation:
     chosen = slice(0, CALIBRATION * CALIBRATION_STEP, CALIBRATION_STEP)
     calibration = Pictures(validation.images[chosen], validation.labels[chosen])
     test = read_pictures(folder, "t10k", TEST)
-    return Evaluation(calibration, test, "full data set, %s" % folder, True)
+    return Evaluation(calibration, test, f"full data set, {folder}", True)
 
 
 def load_subset() -> Evaluation:
@@ -165,7 +161,7 @@ def load_subset() -> Evaluation:
     return Evaluation(
         read_pictures(SUBSET_DIR, "calibration", CALIBRATION),
         read_pictures(SUBSET_DIR, "test", TEST // TEST_STEP),
-        "shipped subset, %s" % SUBSET_DIR,
+        f"shipped subset, {SUBSET_DIR}",
         False,
     )
 
@@ -175,5 +171,5 @@ def load(which: str = "auto") -> Evaluation:
     if which == "full" or (which == "auto" and full_dir() is not None):
         return load_full()
     if which not in ("auto", "subset"):
-        raise DataError("data set %r, expected auto, full or subset" % which)
+        raise DataError(f"data set {which!r}, expected auto, full or subset")
     return load_subset()

@@ -15,14 +15,13 @@ import gzip
 import struct
 import sys
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 
 import data
 
 
-def choose() -> Dict[str, data.Pictures]:
+def choose() -> dict[str, data.Pictures]:
     """The pictures of the subset, by the prefix of their files."""
     full = data.load_full()
     every = slice(None, None, data.TEST_STEP)
@@ -32,14 +31,14 @@ def choose() -> Dict[str, data.Pictures]:
 
 def write_idx(path: Path, magic: int, array: np.ndarray) -> None:
     """Write uint8 data as a gzipped IDX file, without name or date in its header."""
-    header = struct.pack(">%dI" % (1 + array.ndim), magic, *array.shape)
+    header = struct.pack(f">{1 + array.ndim}I", magic, *array.shape)
     with path.open("wb") as raw:
         with gzip.GzipFile("", "wb", 9, raw, mtime=0) as stream:
             stream.write(header + array.tobytes())
-    print("%s: %d bytes" % (path, path.stat().st_size))
+    print(f"{path}: {path.stat().st_size} bytes")
 
 
-def write(subset: Dict[str, data.Pictures]) -> None:
+def write(subset: dict[str, data.Pictures]) -> None:
     """Write the four files."""
     data.SUBSET_DIR.mkdir(exist_ok=True)
     for prefix, pictures in subset.items():
@@ -52,7 +51,7 @@ def write(subset: Dict[str, data.Pictures]) -> None:
         )
 
 
-def check(subset: Dict[str, data.Pictures]) -> bool:
+def check(subset: dict[str, data.Pictures]) -> bool:
     """Do the files hold these pictures?"""
     same = True
     for prefix, pictures in subset.items():
@@ -60,7 +59,9 @@ def check(subset: Dict[str, data.Pictures]) -> bool:
         equal = np.array_equal(found.images, pictures.images) and np.array_equal(
             found.labels, pictures.labels
         )
-        print("%s: %s" % (prefix, "as in the full data set" if equal else "DIFFERS"))
+        print(
+            "{}: {}".format(prefix, "as in the full data set" if equal else "DIFFERS")
+        )
         same = same and equal
     return same
 
@@ -76,7 +77,7 @@ def main() -> int:
             return 0 if check(subset) else 1
         write(subset)
     except data.DataError as error:
-        print("error: %s" % error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
