@@ -146,19 +146,13 @@ static bool push_int(amct_ints *ints, uint64_t value) {
   return true;
 }
 
-/* Packed varints. */
-static bool push_packed(amct_ints *ints, amct_slice bytes) {
-  uint64_t value = 0;
-  unsigned shift = 0;
-  for (size_t i = 0; i < bytes.size; i++) {
-    if (shift > 63) return false;
-    value |= (uint64_t)(bytes.data[i] & 0x7f) << shift;
-    shift += 7;
-    if (bytes.data[i] & 0x80) continue;
-    if (!push_int(ints, value)) return false;
-    value = shift = 0;
+static bool push_packed(amct_ints *ints, amct_slice run) {
+  while (run.size > 0) {
+    uint64_t value;
+    if (!amct_take_packed(&run, AMCT_WIRE_VARINT, &value) || !push_int(ints, value))
+      return false;
   }
-  return shift == 0;
+  return true;
 }
 
 bool amct_attr_ints(const amct_node *node, const char *key, amct_ints *value) {

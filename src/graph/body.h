@@ -111,6 +111,15 @@ bool amct_nodedef_is_head(const amct_field *field);
 /** Reads a TensorShapeProto; false: malformed, a size below -1, or rank over
  * AMCT_RANK_MAX. */
 bool amct_shape_read(amct_slice message, amct_shape *shape);
+/** The field of TensorProto that has the typed values of a dtype, and their wire type;
+ * false: none. */
+bool amct_tensor_field(amct_dtype dtype, uint32_t *number, amct_wire *wire);
+/** Takes one value off a packed run of `wire`; false if it is cut. */
+bool amct_take_packed(amct_slice *run, amct_wire wire, uint64_t *bits);
+/** The first `count` elements as floats or, `floats` being NULL, as integers; count <=
+ * tensor->count. */
+bool amct_tensor_first(const amct_tensor *tensor, size_t count, float *floats,
+                       int64_t *ints);
 /** Bytes of a varint. */
 size_t amct_varint_size(uint64_t value);
 

@@ -20,7 +20,7 @@ typedef struct value_reader {
   amct_slice packed; /* what is left of a packed run */
 } value_reader;
 
-static bool value_field(amct_dtype dtype, uint32_t *number, amct_wire *wire) {
+bool amct_tensor_field(amct_dtype dtype, uint32_t *number, amct_wire *wire) {
   *wire = AMCT_WIRE_VARINT;
   switch ((int)dtype) {
   case AMCT_DTYPE_FLOAT:
@@ -67,15 +67,13 @@ static bool reader_open(value_reader *reader, const amct_tensor *tensor) {
   static const amct_slice k_none;
   reader->cursor = amct_cursor_of(tensor->message, tensor->message.data);
   reader->packed = k_none;
-  return value_field(tensor->dtype, &reader->number, &reader->wire);
+  return amct_tensor_field(tensor->dtype, &reader->number, &reader->wire);
 }
 
-/* One value off a packed run; false if it is cut. */
-static bool take_packed(value_reader *reader, uint64_t *bits) {
-  amct_slice *run = &reader->packed;
+bool amct_take_packed(amct_slice *run, amct_wire wire, uint64_t *bits) {
   *bits = 0;
-  if (reader->wire != AMCT_WIRE_VARINT) {
-    const size_t size = reader->wire == AMCT_WIRE_FIXED32 ? 4 : 8;
+  if (wire != AMCT_WIRE_VARINT) {
+    const size_t size = wire == AMCT_WIRE_FIXED32 ? 4 : 8;
     if (run->size < size) return false;
     memcpy(bits, run->data, size);
     run->data += size;
@@ -105,7 +103,7 @@ static amct_status next_value(value_reader *reader, uint64_t *bits, bool *more,
     if (field.wire == AMCT_WIRE_BYTES) reader->packed = field.bytes;
   }
   *more = true;
-  if (!take_packed(reader, bits))
+  if (!amct_take_packed(&reader->packed, reader->wire, bits))
     return amct_fail(err, AMCT_BAD_FORMAT, NULL, "typed values of a tensor are cut");
   return AMCT_OK;
 }
@@ -361,6 +359,14 @@ static amct_status expand(const expansion *to, amct_error *err) {
   for (; i < tensor->count; i++)
     store(to, i, bits);
   return AMCT_OK;
+}
+
+bool amct_tensor_first(const amct_tensor *tensor, size_t count, float *floats,
+                       int64_t *ints) {
+  amct_tensor head = *tensor;
+  head.count = count;
+  const expansion to = {&head, floats, ints};
+  return expand(&to, NULL) == AMCT_OK;
 }
 
 static amct_status wrong_type(const amct_tensor *tensor, const amct_node *node,

@@ -5,7 +5,7 @@
  *   name = Op(input, other:1, ^control) {attr=value, ...} @device
  *
  * Values: 3, 0.5, true, "text", DT_FLOAT, [1,2], shape [1,?,8] or ?, tensors float[2,3](1,2,3,...).
- * `# ...` is a comment. Reading accepts a subset that suffices to write graphs by hand (see text.c).
+ * `# ...` is a comment. Reading accepts a subset that suffices to write graphs by hand (see text_parse.c).
  */
 #ifndef AMCT_TEXTFORM_H
 #define AMCT_TEXTFORM_H
