@@ -113,6 +113,14 @@ amct_status amct_log_configure(amct_log_level print, amct_log_level save,
   return AMCT_OK;
 }
 
+/* Names and paths may hold terminal commands. */
+static void make_printable(char *line, size_t size) {
+  for (size_t i = 0; i < size; i++) {
+    unsigned char c = (unsigned char)line[i];
+    if ((c < 0x20 && c != '\t') || c == 0x7F) line[i] = '?';
+  }
+}
+
 static size_t format_header(char header[HEADER_BYTES], amct_log_level level,
                             const char *module) {
   static const char *const names[] = {"DEBUG", "INFO", "WARNING", "ERROR"};
@@ -130,11 +138,14 @@ static size_t format_header(char header[HEADER_BYTES], amct_log_level level,
 /* The log must not fail its caller, so trouble with the file is said once and the file
  * given up. */
 static void give_up(const char *reason) {
-  char line[HEADER_BYTES + 1024];
+  char line[HEADER_BYTES + 1100];
   size_t size = format_header(line, AMCT_LOG_ERROR, "log");
-  int more =
-      snprintf(line + size, sizeof line - size, "no log is saved: %.1000s\n", reason);
-  if (more > 0) (void)write_line(STDERR_FILENO, line, size + (size_t)more);
+  int more = snprintf(line + size, sizeof line - size,
+                      "no log is saved in %.400s: %.600s", state.path, reason);
+  if (more > 0) size += (size_t)more;
+  make_printable(line, size);
+  line[size++] = '\n';
+  (void)write_line(STDERR_FILENO, line, size);
   state.given_up = true;
   if (state.fd >= 0) close(state.fd);
   state.fd = -1;
@@ -174,14 +185,6 @@ static size_t first_line_size(const char *message) {
     if ((starts && ++characters > LINE_CHARACTERS) || size == LINE_BYTES) break;
   }
   return size;
-}
-
-/* Names in a message may hold terminal commands. */
-static void make_printable(char *line, size_t size) {
-  for (size_t i = 0; i < size; i++) {
-    unsigned char c = (unsigned char)line[i];
-    if ((c < 0x20 && c != '\t') || c == 0x7F) line[i] = '?';
-  }
 }
 
 void amct_log_write(amct_log_level level, const char *module, const char *message) {

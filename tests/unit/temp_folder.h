@@ -53,10 +53,13 @@ static inline void temp_write(const char *path, const char *text) {
 static inline char *temp_read(const char *path) {
   FILE *file = fopen(path, "r");
   if (file == NULL) return NULL;
-  char *text = calloc(1, 1 << 22);
+  assert_int_equal(fseek(file, 0, SEEK_END), 0);
+  long size = ftell(file);
+  assert_true(size >= 0);
+  rewind(file);
+  char *text = calloc(1, (size_t)size + 1);
   assert_non_null(text);
-  size_t size = fread(text, 1, (1 << 22) - 1, file);
-  assert_int_equal(size < (1 << 22) - 1, 1);
+  assert_int_equal(fread(text, 1, (size_t)size, file), size);
   fclose(file);
   return text;
 }
