@@ -313,6 +313,16 @@ static amct_status prepare(amct_edits *edits, amct_error *err) {
   return AMCT_OK;
 }
 
+/* Takes back the names of nodes that do not come to be. */
+static void forget_names(amct_edits *edits) {
+  for (size_t i = 0; i < edits->specs.count; i++) {
+    amct_spec *spec = edits->specs.at[i];
+    if (spec->block != NULL && spec->named == &spec->block->body)
+      amct_map_remove(&edits->graph->by_name, spec->block->node.name);
+    spec->named = NULL;
+  }
+}
+
 /* Nodes and inputs that the graph will have at most. */
 static void count_after(const amct_edits *edits, size_t *nodes, size_t *uses) {
   *nodes = edits->graph->node_count + edits->specs.count;
@@ -332,19 +342,29 @@ amct_status amct_edits_apply(amct_edits *edits, amct_error *err) {
     if (err != NULL && err->status == AMCT_OK) *err = edits->error;
     return edits->error.status;
   }
-  AMCT_TRY(prepare(edits, err));
-  size_t node_count, use_count;
+  amct_node **nodes = NULL;
+  amct_use *uses = NULL;
+  size_t node_count = 0, use_count = 0;
+  amct_status status = prepare(edits, err);
+  if (status != AMCT_OK) goto done;
   count_after(edits, &node_count, &use_count);
-  if (node_count > UINT32_MAX || use_count > UINT32_MAX)
-    return amct_fail(err, AMCT_UNSUPPORTED, NULL, "%zu nodes with %zu inputs", node_count,
-                     use_count);
-  amct_node **nodes = amct_alloc_array(node_count + 1, sizeof *nodes);
-  amct_use *uses = amct_alloc_array(use_count + 1, sizeof *uses);
+  if (node_count > UINT32_MAX || use_count > UINT32_MAX) {
+    status = amct_fail(err, AMCT_UNSUPPORTED, NULL, "%zu nodes with %zu inputs",
+                       node_count, use_count);
+    goto done;
+  }
+  nodes = amct_alloc_array(node_count + 1, sizeof *nodes);
+  uses = amct_alloc_array(use_count + 1, sizeof *uses);
   if (nodes == NULL || uses == NULL) {
-    amct_free(nodes);
-    amct_free(uses);
-    return amct_fail_memory(err);
+    status = amct_fail_memory(err);
+    goto done;
   }
   commit(edits, nodes, uses);
-  return AMCT_OK;
+  nodes = NULL; /* moved to the graph */
+  uses = NULL;
+done:
+  if (status != AMCT_OK) forget_names(edits);
+  amct_free(nodes);
+  amct_free(uses);
+  return status;
 }
