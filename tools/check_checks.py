@@ -82,7 +82,9 @@ class Layers(unittest.TestCase):
 
 class Docs(unittest.TestCase):
     def test_undocumented(self):
-        text = "/** Doc. */\nAMCT_API int a(void);\n/* no doc */\nAMCT_API int b(int c,\n  int d);\n"
+        text = (
+            "/** Doc. */\nAMCT_API int a(void);\n/* no doc */\nAMCT_API int b(int c,\n  int d);\n"
+        )
         found = [
             (match.group(1), bool(check_docs.DOCUMENTED.search(text, 0, match.start())))
             for match in check_docs.PROTOTYPE.finditer(text)

@@ -100,7 +100,9 @@ def main() -> int:
         by_name[path.name].append(str(path))
     for name, paths in sorted(by_name.items()):
         if len(paths) > 1 and name not in REPEATED_NAMES:
-            problems.append("basename {} is taken more than once: {}".format(name, ", ".join(paths)))
+            problems.append(
+                "basename {} is taken more than once: {}".format(name, ", ".join(paths))
+            )
     return tree.report(
         "check_layers", problems, "{} includes, {} names".format(includes, len(by_name))
     )

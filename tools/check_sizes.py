@@ -60,7 +60,7 @@ def _parameters(text: str) -> int:
 
 def _nesting(body: str) -> int:
     """Deepest nesting of blocks that belong to if, for, while, do, switch or else."""
-    open_blocks = []  # type: List[bool]
+    open_blocks: List[bool] = []
     deepest = 0
     for i, character in enumerate(body):
         if character == "{":
@@ -86,11 +86,14 @@ def c_functions(text: str) -> Iterator[Tuple[str, Dict[str, int]]]:
             continue
         end = _closing(text, start.end() - 1, "{}")
         head = match.start() + len(match.group()) - len(match.group().lstrip())
-        yield match.group(1), {
-            "function": text.count("\n", head, end) + 1,
-            "parameters": _parameters(text[match.end() : close]),
-            "nesting": _nesting(text[start.end() : end]),
-        }
+        yield (
+            match.group(1),
+            {
+                "function": text.count("\n", head, end) + 1,
+                "parameters": _parameters(text[match.end() : close]),
+                "nesting": _nesting(text[start.end() : end]),
+            },
+        )
         place = end
 
 
@@ -102,9 +105,7 @@ def _python_nesting(node: ast.AST, depth: int = 0) -> int:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.FunctionDef, ast.Lambda)):
             continue
-        is_elif = (
-            isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
-        )
+        is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
         inside = depth + (isinstance(child, _BLOCKS) and not is_elif)
         deepest = max(deepest, _python_nesting(child, inside))
     return deepest
@@ -116,11 +117,14 @@ def python_functions(text: str) -> Iterator[Tuple[str, Dict[str, int]]]:
         if isinstance(node, ast.FunctionDef):
             last = max(getattr(child, "lineno", 0) for child in ast.walk(node))
             names = [argument.arg for argument in node.args.args + node.args.kwonlyargs]
-            yield node.name, {
-                "function": last - node.lineno + 1,
-                "parameters": len([name for name in names if name not in ("self", "cls")]),
-                "nesting": _python_nesting(node),
-            }
+            yield (
+                node.name,
+                {
+                    "function": last - node.lineno + 1,
+                    "parameters": len([name for name in names if name not in ("self", "cls")]),
+                    "nesting": _python_nesting(node),
+                },
+            )
 
 
 def measure() -> Tuple[List[Size], int, int]:
@@ -169,9 +173,7 @@ def main() -> int:
     excused = sum(kind in FUNCTION_KINDS for _, kind in exceptions)
     if excused > max(1, int(functions * EXCEPTION_BUDGET)):
         problems.append("{}: {} of {} functions, over 1 %".format(EXCEPTIONS, excused, functions))
-    return tree.report(
-        "check_sizes", problems, "{} files, {} functions".format(files, functions)
-    )
+    return tree.report("check_sizes", problems, "{} files, {} functions".format(files, functions))
 
 
 if __name__ == "__main__":

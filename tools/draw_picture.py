@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Draws doc/picture.svg: one layer of a graph before and after. `--check` compares instead of writing."""
+
 import pathlib
 import sys
 
@@ -29,8 +30,15 @@ AFTER = {
     "dq": (584, 172, 126, "AscendDequant", OURS),
     "relu": (736, 172, 70, "Relu6", FLOAT),
 }
-AFTER_ARROWS = [("x", "q"), ("w", "wq"), ("q", "conv"), ("wq", "conv"), ("conv", "bias"),
-                ("bias", "dq"), ("dq", "relu")]
+AFTER_ARROWS = [
+    ("x", "q"),
+    ("w", "wq"),
+    ("q", "conv"),
+    ("wq", "conv"),
+    ("conv", "bias"),
+    ("bias", "dq"),
+    ("dq", "relu"),
+]
 
 
 def box(x, y, width, label, colour):
@@ -55,11 +63,11 @@ def draw():
         f'height="{HEIGHT}" font-family="sans-serif" font-size="13" fill="{TEXT}">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
         'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#57606a"/></marker></defs>',
-        '<style>.edge{fill:none;stroke:#57606a;marker-end:url(#tip)}</style>',
+        "<style>.edge{fill:none;stroke:#57606a;marker-end:url(#tip)}</style>",
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         '<text x="20" y="26" font-size="15" font-weight="bold">Before: float32, the batch norm apart</text>',
         '<text x="20" y="158" font-size="15" font-weight="bold">After: batch norm folded, int8 data and '
-        'weights, integer bias, one factor a channel out</text>',
+        "weights, integer bias, one factor a channel out</text>",
     ]
     for nodes, arrows in ((BEFORE, BEFORE_ARROWS), (AFTER, AFTER_ARROWS)):
         parts += [arrow(nodes[a], nodes[b]) for a, b in arrows]

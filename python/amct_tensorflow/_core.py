@@ -125,8 +125,9 @@ def library_path(name: str) -> str:
         if os.path.exists(path):
             return path
     raise ImportError(
-        "{} is not in {}: install the amct_tensorflow wheel, or set {} to a build "
-        "folder".format(name, places[0], LIBRARY_FOLDER_VARIABLE)
+        "{} is not in {}: install the amct_tensorflow wheel, or set {} to a build folder".format(
+            name, places[0], LIBRARY_FOLDER_VARIABLE
+        )
     )
 
 
@@ -271,9 +272,7 @@ def describe_plan(graph: Graph, outputs: Iterable[str] = ()) -> str:
     """What would be fused and quantized, one line an item, in graph order."""
     error = _Error()
     text = ctypes.c_void_p()
-    status = _lib.amct_describe_plan(
-        ctypes.byref(text), _source(graph), _strings(outputs), error
-    )
+    status = _lib.amct_describe_plan(ctypes.byref(text), _source(graph), _strings(outputs), error)
     _check(status, error)
     try:
         return _text(ctypes.string_at(text))

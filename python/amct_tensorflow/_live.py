@@ -106,8 +106,8 @@ def _sorted(graph: Any, nodes: List[_Node]) -> List[_Node]:
         _require(graph, node.near or node.definition.name, waiting, node.definition.name)
         for source in _sources(node):
             _require(graph, source, waiting, node.definition.name)
-    readers = {}  # type: Dict[str, List[str]]
-    missing = {}  # type: Dict[str, int]
+    readers: Dict[str, List[str]] = {}
+    missing: Dict[str, int] = {}
     for name, node in waiting.items():
         sources = {source for source in _sources(node) if source in waiting}
         missing[name] = len(sources)
@@ -152,7 +152,7 @@ def _create(graph: Any, node: _Node, tensor: Callable[[str], Any]) -> Any:
 def _rehearse(graph: Any, nodes: List[_Node]) -> None:
     """Builds the nodes in a scratch graph, on placeholders for what they read."""
     scratch = tf.Graph()
-    tensors = {}  # type: Dict[str, Any]
+    tensors: Dict[str, Any] = {}
 
     def tensor(name: str) -> Any:
         if name not in tensors:

@@ -9,6 +9,7 @@ import contextlib
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from amct_tensorflow import GraphError, _core, _live
 
 v1 = tf.compat.v1
