@@ -5,7 +5,9 @@
 
 #include <stdint.h>
 
-float amct_half_to_float(uint16_t half);
+#include "base/visibility.h"
+
+AMCT_INTERNAL float amct_half_to_float(uint16_t half);
 uint16_t amct_half_from_float(float value);
 float amct_bfloat_to_float(uint16_t bits);
 

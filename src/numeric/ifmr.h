@@ -27,10 +27,11 @@ typedef struct amct_range {
  * symmetric:  m = max(max0, -min0), clip [-r*m, r*m], scale = f32(f32(r*m)/127), /128 when max0 < -min0
  * loss = sum (round(clip(x)/scale)*scale - x)^2: double over bins, exactly over the lists
  *
- * The first minimum wins; where two losses are both below 1e-6*scale^2 (per value) the smaller r. A scale below
+ * The first minimum wins; where two losses are both below 1e-6*scale^2 (per value) the smaller r. A range that leaves float32 is taken in double. A scale below
  * 1.192092896e-7 becomes 1 (offset -128 when asymmetric). round is half away from zero.
  *
- * @return AMCT_OK; AMCT_NOT_READY (an empty sketch).
+ * @return AMCT_OK; AMCT_NOT_READY (an empty sketch); AMCT_INVALID_ARGUMENT (percentiles outside (0, 1], a search
+ *         of no or more than 65,536 candidates); AMCT_OUT_OF_MEMORY.
  * @par Source  shared/reference numbers.md 2, 3, Decided 1 and 3; amct.md 8.2.
  */
 AMCT_NODISCARD amct_status amct_ifmr_search(amct_range *range, amct_sketch *sketch,

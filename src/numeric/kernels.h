@@ -7,19 +7,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/visibility.h"
+
 /**
  * y = clamp(round_half_away(float32(x*scale)) + offset, -2^(bits-1), 2^(bits-1)-1) - offset
  * NaN goes through; infinities saturate; a non-integral offset is not rounded.
  * @param scale   1/scale_d   @param offset  offset_d as float   @param bits  2..16
  */
-void amct_quant_float(float *y, const float *x, size_t count, float scale, float offset, int bits);
-void amct_quant_half(uint16_t *y, const uint16_t *x, size_t count, float scale, float offset, int bits);
-void amct_quant_double(double *y, const double *x, size_t count, float scale, float offset, int bits);
+AMCT_INTERNAL void amct_quant_float(float *y, const float *x, size_t count, float scale, float offset, int bits);
+AMCT_INTERNAL void amct_quant_half(uint16_t *y, const uint16_t *x, size_t count, float scale, float offset, int bits);
+AMCT_INTERNAL void amct_quant_double(double *y, const double *x, size_t count, float scale, float offset, int bits);
 
 /** y = x * scale. */
-void amct_antiquant_float(float *y, const float *x, size_t count, float scale);
-void amct_antiquant_half(uint16_t *y, const uint16_t *x, size_t count, float scale);
-void amct_antiquant_double(double *y, const double *x, size_t count, float scale);
+AMCT_INTERNAL void amct_antiquant_float(float *y, const float *x, size_t count, float scale);
+AMCT_INTERNAL void amct_antiquant_half(uint16_t *y, const uint16_t *x, size_t count, float scale);
+AMCT_INTERNAL void amct_antiquant_double(double *y, const double *x, size_t count, float scale);
 
 /** How element i finds its channel: (i / inner) mod channels. channels 1: per tensor; NHWC: inner 1; NCHW: inner H*W. */
 typedef struct amct_dequant_spec {
@@ -34,16 +36,16 @@ typedef struct amct_dequant_spec {
  * y = float32( (double)(float32(v*deq)) * 2^N / area ).
  * @param first  index of y[0] and x[0] in the whole tensor
  */
-void amct_dequant_float(float *y, const float *x, size_t first, size_t count, const amct_dequant_spec *spec);
-void amct_dequant_half(uint16_t *y, const uint16_t *x, size_t first, size_t count, const amct_dequant_spec *spec);
-void amct_dequant_double(double *y, const double *x, size_t first, size_t count, const amct_dequant_spec *spec);
+AMCT_INTERNAL void amct_dequant_float(float *y, const float *x, size_t first, size_t count, const amct_dequant_spec *spec);
+AMCT_INTERNAL void amct_dequant_half(uint16_t *y, const uint16_t *x, size_t first, size_t count, const amct_dequant_spec *spec);
+AMCT_INTERNAL void amct_dequant_double(double *y, const double *x, size_t first, size_t count, const amct_dequant_spec *spec);
 
 /** y = x - offset_w[(i / inner) mod channels]. */
-void amct_weight_dequant_float(float *y, const int8_t *x, size_t first, size_t count,
+AMCT_INTERNAL void amct_weight_dequant_float(float *y, const int8_t *x, size_t first, size_t count,
                                const int8_t *offset_w, size_t channels, size_t inner);
-void amct_weight_dequant_half(uint16_t *y, const int8_t *x, size_t first, size_t count,
+AMCT_INTERNAL void amct_weight_dequant_half(uint16_t *y, const int8_t *x, size_t first, size_t count,
                               const int8_t *offset_w, size_t channels, size_t inner);
-void amct_weight_dequant_double(double *y, const int8_t *x, size_t first, size_t count,
+AMCT_INTERNAL void amct_weight_dequant_double(double *y, const int8_t *x, size_t first, size_t count,
                                 const int8_t *offset_w, size_t channels, size_t inner);
 
 #endif

@@ -8,8 +8,10 @@
  *           floor(max/w) - floor(min/w) < 65,536 over the rest; value v counts in bin floor(v/w)
  *
  * All three depend on the multiset of values alone: the same bits for any order, any split into
- * batches, any number of threads, and for sketches merged. -0 counts as 0. Memory: 32 KB, and 512 KB
- * once the bins are in use.
+ * batches, any number of threads, and for sketches merged. -0 counts as 0. Memory: 64 KB, 512 KB more
+ * once the bins are in use, and 1 MB more during a long add.
+ *
+ * One sketch is used by one thread at a time.
  */
 #ifndef AMCT_SKETCH_H
 #define AMCT_SKETCH_H
@@ -32,7 +34,8 @@ size_t amct_find_not_finite(const float *values, size_t count);
 /** Adds finite values. AMCT_OUT_OF_MEMORY leaves the sketch as it was. */
 AMCT_NODISCARD amct_status amct_sketch_add(amct_sketch *sketch, const float *values,
                                            size_t count, amct_error *err);
-/** Adds all that `other` holds; the same as having seen its values. */
+/** Adds all that `other` holds; the same as having seen its values. AMCT_INVALID_ARGUMENT: a sketch
+ *  with itself. */
 AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch, const amct_sketch *other,
                                              amct_error *err);
 
@@ -47,11 +50,15 @@ typedef struct amct_sketch_view {
   size_t bin_count;     /* 0 while everything fits the lists */
   double first;         /* an integer */
   double width;
+  bool on_edges; /* every value counted is the lower edge of its bin: pictures, integers */
 } amct_sketch_view;
 
 amct_sketch_view amct_sketch_look(amct_sketch *sketch); /* sorts the lists in place */
 
-/** k-th largest and k-th smallest value, 1 <= k <= count; exact for k <= 4,096, else the bin's middle. */
+/** The value that stands for a bin: its middle, or its lower edge where all values are on edges. */
+double amct_sketch_bin_value(const amct_sketch_view *view, size_t bin);
+
+/** k-th largest and k-th smallest value, 1 <= k <= count; exact for k <= 4,096, else amct_sketch_bin_value. */
 float amct_sketch_largest(const amct_sketch_view *view, uint64_t k);
 float amct_sketch_smallest(const amct_sketch_view *view, uint64_t k);
 

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "numeric/bins.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "numeric/clones.h"
+#include "numeric/sketch.h"
+
+/* Adding one to the count just added to waits for that store: a tensor that is half zeros
+ * would take twice the time. Neighbours therefore count in TABLES tables, summed at the
+ * end. */
+enum { SLOTS = AMCT_SKETCH_BINS, TABLES = 4, LEAST_EXPONENT = -149 };
+
+static const uint32_t k_most_in_tables = UINT32_MAX - AMCT_BINS_BLOCK;
+
+bool amct_bins_reserve(amct_bins *bins) {
+  if (bins->count != NULL) return true;
+  bins->count = amct_alloc_array(SLOTS, sizeof *bins->count);
+  bins->empty = true;
+  bins->exponent = LEAST_EXPONENT;
+  return bins->count != NULL;
+}
+
+void amct_bins_free(amct_bins *bins) {
+  amct_free(bins->count);
+  amct_free(bins->tables);
+}
+
+void amct_bins_begin(amct_bins *bins) {
+  bins->tables = amct_alloc_array((size_t)TABLES * SLOTS, sizeof *bins->tables);
+  bins->in_tables = 0;
+}
+
+AMCT_CLONES static void sum_tables(uint64_t *count, uint32_t *tables) {
+  for (size_t i = 0; i < SLOTS; i++) {
+    uint64_t sum = 0;
+    for (size_t t = 0; t < TABLES; t++) {
+      sum += tables[t * SLOTS + i];
+      tables[t * SLOTS + i] = 0;
+    }
+    count[i] += sum;
+  }
+}
+
+static void empty_tables(amct_bins *bins) {
+  if (bins->in_tables != 0) sum_tables(bins->count, bins->tables);
+  bins->in_tables = 0;
+}
+
+void amct_bins_end(amct_bins *bins) {
+  if (bins->tables != NULL) empty_tables(bins);
+  amct_free(bins->tables);
+  bins->tables = NULL;
+}
+
+static size_t slot_of(const amct_bins *bins, double j) {
+  return (size_t)((int32_t)(j - bins->base) & (SLOTS - 1));
+}
+
+/* Halves the number of bins `steps` times. Away from base, at both sides, a bin's new
+ * distance from it is never larger than the old one: each side is rewritten in place,
+ * nearest first. */
+static void coarsen(amct_bins *bins, int steps) {
+  double shrink = ldexp(1.0, -steps);
+  double base = floor(bins->base * shrink);
+  for (int side = 0; side < 2; side++) {
+    double direction = side == 0 ? 1.0 : -1.0;
+    double end = side == 0 ? bins->high - bins->base : bins->base - bins->low;
+    for (double distance = side; distance <= end; distance++) {
+      double j = bins->base + direction * distance;
+      size_t from = slot_of(bins, j);
+      uint64_t count = bins->count[from];
+      if (count == 0) continue;
+      double scaled = j * shrink, to = floor(scaled);
+      bins->off_edge = bins->off_edge || to != scaled;
+      bins->count[from] = 0;
+      bins->count[(size_t)((int32_t)(to - base) & (SLOTS - 1))] += count;
+    }
+  }
+  bins->base = base;
+  bins->low = floor(bins->low * shrink);
+  bins->high = floor(bins->high * shrink);
+}
+
+/* Takes [low, high], bins of width 2^exponent, into the range: the smallest width that is
+ * not below either and keeps all within SLOTS bins. */
+static void widen(amct_bins *bins, double low, double high, int exponent) {
+  int before = bins->exponent;
+  int now = exponent > before ? exponent : before;
+  for (;; now++) {
+    double of_new = ldexp(1.0, exponent - now), of_old = ldexp(1.0, before - now);
+    double first = floor(low * of_new), last = floor(high * of_new);
+    if (!bins->empty) {
+      first = fmin(first, floor(bins->low * of_old));
+      last = fmax(last, floor(bins->high * of_old));
+    }
+    if (last - first >= SLOTS) continue;
+    if (!bins->empty && now != before) {
+      if (bins->tables != NULL) empty_tables(bins);
+      coarsen(bins, now - before);
+    }
+    if (bins->empty) bins->base = first;
+    bins->empty = false;
+    bins->exponent = now;
+    bins->low = first;
+    bins->high = last;
+    return;
+  }
+}
+
+/* floor(v/width) in float32: v/width is exact, or so small that it truncates to 0 as it
+ * should; a whole number times the width is exact. Needs |v/width| < 2^31 and a normal
+ * width and inverse. */
+AMCT_CLONES static int find_slots(uint32_t *slot, const float *v, size_t count,
+                                  float width, uint32_t base) {
+  int off_edge = 0;
+  float inverse = 1.0f / width;
+  for (size_t i = 0; i < count; i++) {
+    int32_t j = (int32_t)(v[i] * inverse);
+    float edge = (float)j * width;
+    off_edge |= edge != v[i];
+    j -= edge > v[i];
+    slot[i] = ((uint32_t)j - base) & (SLOTS - 1);
+  }
+  return off_edge;
+}
+
+static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
+                             const amct_bins *bins) {
+  int off_edge = 0;
+  double inverse = ldexp(1.0, -bins->exponent);
+  for (size_t i = 0; i < count; i++) {
+    double scaled = (double)v[i] * inverse, j = floor(scaled);
+    off_edge |= j != scaled;
+    slot[i] = (uint32_t)slot_of(bins, j);
+  }
+  return off_edge;
+}
+
+static void count_directly(uint64_t *count, const uint32_t *slot, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    count[slot[i]]++;
+}
+
+static void count_in_tables(uint32_t *tables, const uint32_t *slot, size_t n) {
+  size_t i = 0;
+  for (; i + TABLES <= n; i += TABLES) {
+    for (size_t t = 0; t < TABLES; t++)
+      tables[t * SLOTS + slot[i + t]]++;
+  }
+  for (; i < n; i++)
+    tables[slot[i]]++;
+}
+
+void amct_bins_add(amct_bins *bins, const float *values, size_t count, amct_span span) {
+  double inverse = ldexp(1.0, -bins->exponent);
+  double low = floor((double)span.low * inverse);
+  double high = floor((double)span.high * inverse);
+  if (bins->empty || low < bins->low || high > bins->high)
+    widen(bins, low, high, bins->exponent);
+
+  uint32_t slot[AMCT_BINS_BLOCK];
+  bool fast = bins->exponent >= -126 && bins->exponent <= 126 && bins->low > -0x1p31 &&
+              bins->high < 0x1p31 - 1.0;
+  int off_edge = fast ? find_slots(slot, values, count, ldexpf(1.0f, bins->exponent),
+                                   (uint32_t)(int32_t)bins->base)
+                      : find_slots_slowly(slot, values, count, bins);
+  bins->off_edge = bins->off_edge || off_edge != 0;
+  if (bins->tables == NULL) {
+    count_directly(bins->count, slot, count);
+    return;
+  }
+  if (bins->in_tables > k_most_in_tables) empty_tables(bins);
+  count_in_tables(bins->tables, slot, count);
+  bins->in_tables += (uint32_t)count;
+}
+
+void amct_bins_merge(amct_bins *bins, const amct_bins *other) {
+  if (other->count == NULL || other->empty) return;
+  widen(bins, other->low, other->high, other->exponent);
+  double shrink = ldexp(1.0, other->exponent - bins->exponent);
+  bins->off_edge = bins->off_edge || other->off_edge;
+  for (double j = other->low; j <= other->high; j++) {
+    uint64_t count = other->count[slot_of(other, j)];
+    if (count == 0) continue;
+    double scaled = j * shrink, to = floor(scaled);
+    bins->off_edge = bins->off_edge || to != scaled;
+    bins->count[slot_of(bins, to)] += count;
+  }
+}
+
+static void reverse(uint64_t *at, size_t count) {
+  for (size_t i = 0, j = count; i + 1 < j; i++) {
+    uint64_t kept = at[i];
+    at[i] = at[--j];
+    at[j] = kept;
+  }
+}
+
+void amct_bins_straighten(amct_bins *bins) {
+  if (bins->count == NULL || bins->empty) return;
+  size_t shift = slot_of(bins, bins->low);
+  if (shift != 0) { /* rotate left by three reversals */
+    reverse(bins->count, shift);
+    reverse(bins->count + shift, SLOTS - shift);
+    reverse(bins->count, SLOTS);
+  }
+  bins->base = bins->low;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The counts of a sketch: bins of a power of two, as wide as the values need. */
+#ifndef AMCT_BINS_H
+#define AMCT_BINS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { AMCT_BINS_BLOCK = 1024 }; /* most values that one amct_bins_add takes */
+
+/**
+ * Bin j holds the values v with floor(v/width) = j. It lives in slot (j - base) mod
+ * AMCT_SKETCH_BINS, so that the range grows at either end without moving counts. Bin
+ * numbers are doubles: v/width reaches 2^277, and a float over a power of two is exact in
+ * double.
+ */
+typedef struct amct_bins {
+  uint64_t *count;  /* AMCT_SKETCH_BINS slots; NULL until needed */
+  double low, high; /* bins in use, inclusive */
+  double base;
+  int exponent; /* width = 2^exponent */
+  bool empty;
+  bool off_edge; /* some value is not the lower edge of its bin */
+
+  uint32_t *tables; /* during a long add: interleaved counts, see bins.c; else NULL */
+  uint32_t in_tables;
+} amct_bins;
+
+typedef struct amct_span {
+  float low, high;
+} amct_span;
+
+/** Makes room for counts once; false when memory runs out. */
+bool amct_bins_reserve(amct_bins *bins);
+void amct_bins_free(amct_bins *bins);
+
+/** Around many adds: counts go to interleaved tables, which is faster where values
+ * repeat. The bins may be read or merged only outside. Does nothing when memory runs out.
+ */
+void amct_bins_begin(amct_bins *bins);
+void amct_bins_end(amct_bins *bins);
+
+/** Counts 1 <= count <= AMCT_BINS_BLOCK values in [span.low, span.high], both taken; no
+ * -0. */
+void amct_bins_add(amct_bins *bins, const float *values, size_t count, amct_span span);
+/** Adds the counts of `other`. */
+void amct_bins_merge(amct_bins *bins, const amct_bins *other);
+/** Moves bin `low` to slot 0. */
+void amct_bins_straighten(amct_bins *bins);
+
+#endif

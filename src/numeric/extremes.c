@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "numeric/extremes.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, PASSES = 3 };
+
+void amct_extremes_start(amct_extremes *list, bool largest) {
+  list->count = 0;
+  list->largest = largest;
+  list->threshold = largest ? -INFINITY : INFINITY;
+}
+
+/* Integers in the order of the floats, the better the smaller. */
+static uint32_t rank_of(float value, bool largest) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  uint32_t ascending = (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  return largest ? ~ascending : ascending;
+}
+
+static float value_of(uint32_t rank, bool largest) {
+  uint32_t ascending = largest ? ~rank : rank;
+  uint32_t bits = (ascending & 0x80000000u) != 0 ? ascending & 0x7FFFFFFFu : ~ascending;
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static uint32_t digit_of(uint32_t rank, int pass) {
+  return rank >> (pass * DIGIT_BITS) & (DIGITS - 1);
+}
+
+/* The rank of the AMCT_SKETCH_EXACT-th best, digit by digit from the top; *ties is how
+ * many of that rank belong to the best. */
+static uint32_t find_worst_kept(const amct_extremes *list, size_t *ties) {
+  uint32_t found = 0, known = 0; /* known: mask of the digits fixed so far */
+  size_t wanted = AMCT_SKETCH_EXACT;
+  for (int pass = PASSES - 1; pass >= 0; pass--) {
+    uint32_t histogram[DIGITS] = {0};
+    for (size_t i = 0; i < list->count; i++) {
+      uint32_t rank = rank_of(list->at[i], list->largest);
+      histogram[digit_of(rank, pass)] += (rank & known) == found;
+    }
+    uint32_t digit = 0;
+    while (histogram[digit] < wanted)
+      wanted -= histogram[digit++];
+    found |= digit << (pass * DIGIT_BITS);
+    known |= (uint32_t)(DIGITS - 1) << (pass * DIGIT_BITS);
+  }
+  *ties = wanted;
+  return found;
+}
+
+size_t amct_extremes_trim(amct_extremes *list) {
+  if (list->count <= AMCT_SKETCH_EXACT) return 0;
+  float out[AMCT_EXTREMES_ROOM - AMCT_SKETCH_EXACT];
+  size_t ties = 0, kept = 0, evicted = 0;
+  uint32_t worst = find_worst_kept(list, &ties);
+  for (size_t i = 0; i < list->count; i++) {
+    float value = list->at[i];
+    uint32_t rank = rank_of(value, list->largest);
+    bool keep = rank < worst || (rank == worst && ties > 0);
+    ties -= keep && rank == worst;
+    if (keep)
+      list->at[kept++] = value;
+    else
+      out[evicted++] = value;
+  }
+  memcpy(list->at + kept, out, evicted * sizeof *out);
+  list->count = kept;
+  list->threshold = value_of(worst, list->largest);
+  return evicted;
+}
+
+void amct_extremes_sort(amct_extremes *list) {
+  uint32_t rank[2][AMCT_SKETCH_EXACT];
+  size_t count = list->count;
+  for (size_t i = 0; i < count; i++)
+    rank[0][i] = rank_of(list->at[i], list->largest);
+  for (int pass = 0; pass < PASSES; pass++) { /* least digit first, stable */
+    const uint32_t *from = rank[pass % 2];
+    uint32_t *to = rank[(pass + 1) % 2];
+    uint32_t start[DIGITS + 1] = {0};
+    for (size_t i = 0; i < count; i++)
+      start[digit_of(from[i], pass) + 1]++;
+    for (size_t d = 0; d < DIGITS; d++)
+      start[d + 1] += start[d];
+    for (size_t i = 0; i < count; i++)
+      to[start[digit_of(from[i], pass)]++] = from[i];
+  }
+  for (size_t i = 0; i < count; i++)
+    list->at[i] = value_of(rank[PASSES % 2][i], list->largest);
+}
