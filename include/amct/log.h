@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log: lines of `<time> - <LEVEL> - [AMCT]:[<module>]: <message>` on stderr and in a file. */
+/* The log: lines of `<time> - <LEVEL> - [AMCT]:[<module>]: <message>` on stderr and in a
+ * file. */
 #ifndef AMCT_LOG_H
 #define AMCT_LOG_H
 
@@ -18,18 +19,21 @@ typedef enum amct_log_level {
 } amct_log_level;
 
 /**
- * Sets the lowest level that is printed and the lowest that is saved. `file` may be NULL: nothing
- * is saved. The file (its folder with it, mode 0750; the file 0640) is started afresh when the first
- * line is written after this call with a new name, and appended to afterwards.
- * A library that nobody configured prints warnings and errors, and saves nothing.
+ * Sets the lowest level that is printed and the lowest that is saved. `file` may be NULL:
+ * nothing is saved. The file (its folder with it, mode 0750; the file 0640) is started
+ * afresh when the first line is written after this call with a new name, and appended to
+ * afterwards. A library that nobody configured prints warnings and errors, and saves
+ * nothing.
  *
  * @return AMCT_OK; AMCT_INVALID_ARGUMENT (a level outside the enum); AMCT_OUT_OF_MEMORY.
  */
-AMCT_API AMCT_NODISCARD amct_status amct_log_configure(amct_log_level print, amct_log_level save,
+AMCT_API AMCT_NODISCARD amct_status amct_log_configure(amct_log_level print,
+                                                       amct_log_level save,
                                                        const char *file, amct_error *err);
 
 /** Writes one message; messages over 500 characters become several lines. Thread-safe. */
-AMCT_API void amct_log_write(amct_log_level level, const char *module, const char *message);
+AMCT_API void amct_log_write(amct_log_level level, const char *module,
+                             const char *message);
 
 #ifdef __cplusplus
 }

@@ -20,9 +20,9 @@ void *amct_alloc(size_t bytes) {
 }
 
 void *amct_alloc_array(size_t count, size_t bytes_each) {
-  if (!may_allocate()) return NULL;
-  if (count == 0 || bytes_each == 0) return calloc(1, 1);
-  return calloc(count, bytes_each);
+  size_t bytes = 0; /* calloc checks too, but sanitizers end the program there */
+  if (!may_allocate() || __builtin_mul_overflow(count, bytes_each, &bytes)) return NULL;
+  return calloc(1, bytes != 0 ? bytes : 1);
 }
 
 void *amct_realloc_array(void *old, size_t count, size_t bytes_each) {

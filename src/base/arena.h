@@ -10,8 +10,9 @@ typedef struct amct_arena {
   amct_arena_block *head; /* newest block; zero-initialise */
 } amct_arena;
 
-/** `bytes` of 16-byte aligned zeroed memory that live as long as the arena; NULL on failure.
- *  With AMCT_DEBUG_ARENA each call is an allocation of its own, so that sanitizers see overruns. */
+/** `bytes` of 16-byte aligned zeroed memory that live as long as the arena; NULL on
+ * failure. With AMCT_DEBUG_ARENA each call is an allocation of its own, so that
+ * sanitizers see overruns. */
 void *amct_arena_alloc(amct_arena *arena, size_t bytes);
 /** The same for an array; NULL on overflow too. */
 void *amct_arena_array(amct_arena *arena, size_t count, size_t bytes_each);

@@ -29,12 +29,14 @@ typedef struct amct_file {
   void *map; /* what munmap gets; NULL for an empty file */
 } amct_file;
 
-/** Maps `path`. AMCT_IO names the path and the reason (strerror). An empty file is fine. */
-AMCT_NODISCARD amct_status amct_file_open(amct_file *file, const char *path, amct_error *err);
+/** Maps `path`. AMCT_IO names the path and the reason (strerror). An empty file is fine.
+ */
+AMCT_NODISCARD amct_status amct_file_open(amct_file *file, const char *path,
+                                          amct_error *err);
 void amct_file_close(amct_file *file);
 
-/** Growing buffer. Zero-initialise; free with amct_buffer_free. A failed append leaves the
- *  buffer as it was and sets `failed`, so that a run of appends is checked once. */
+/** Growing buffer. Zero-initialise; free with amct_buffer_free. A failed append leaves
+ * the buffer as it was and sets `failed`, so that a run of appends is checked once. */
 typedef struct amct_buffer {
   uint8_t *data;
   size_t size;

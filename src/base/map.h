@@ -13,7 +13,8 @@ typedef struct amct_map {
 
 /** The value stored for `key`, or NULL. */
 void *amct_map_get(const amct_map *map, const void *key);
-/** Stores or replaces; key and value not NULL. AMCT_OUT_OF_MEMORY leaves the map as it was. */
+/** Stores or replaces; key and value not NULL. AMCT_OUT_OF_MEMORY leaves the map as it
+ * was. */
 AMCT_NODISCARD amct_status amct_map_set(amct_map *map, const void *key, void *value,
                                         amct_error *err);
 void amct_map_remove(amct_map *map, const void *key);

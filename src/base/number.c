@@ -82,6 +82,8 @@ static size_t numeral_size(amct_slice text) {
     i += 1 + fraction;
   }
   if (whole + fraction == 0) return 0;
+  if (whole > 1 && text.data[0] == '0')
+    return 0; /* would be octal, and a fraction cannot be */
   if (i < text.size && (text.data[i] | 0x20) == 'e') {
     i++;
     if (i < text.size && (text.data[i] == '+' || text.data[i] == '-')) i++;

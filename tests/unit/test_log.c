@@ -302,6 +302,7 @@ static void a_forked_child_can_log(void **unused) {
   enum { FORKS = 40 };
   pthread_t threads[2];
   configure(AMCT_LOG_NONE, AMCT_LOG_INFO, temp_path(&folder, "log"));
+  amct_log_write(AMCT_LOG_INFO, "core", "the file is begun");
   atomic_store(&stop, false);
   for (int i = 0; i < 2; i++)
     assert_int_equal(pthread_create(&threads[i], NULL, write_until_stopped, NULL), 0);

@@ -143,9 +143,9 @@ static void doubles_are_read_whole_or_not_at_all(void **unused) {
   assert_true(isnan(value));
 
   static const char *const bad[] = {
-      "",        "-",      ".",    "e5",    "1e",  "1e+",   "+1",   " 1",
-      "1 ",      "--1",    "0x10", "1.2.3", "1ff", "f",     "infx", "in",
-      "infinit", "nan(1)", "1,5",  "1f2",   "-.",  "1e1.5", "true",
+      "",    "-",    ".",     "e5",    "1e",  "1e+",  "+1",  " 1",      "1 ",
+      "--1", "0x10", "1.2.3", "1ff",   "f",   "infx", "in",  "infinit", "nan(1)",
+      "1,5", "1f2",  "-.",    "1e1.5", "017", "00.5", "-01", "true",
   };
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
     assert_false(amct_number_read_double(amct_slice_of(bad[i]), &value));
