@@ -217,7 +217,11 @@ static void put_value(amct_buffer *out, const amct_node *node, const amct_attr *
   } else if (last.number == ATTR_TENSOR) {
     put_tensor(out, node, last.bytes);
   } else {
-    if (last.number == ATTR_SHAPE && !shape_key) amct_buffer_text(out, "shape");
+    /* "?" is a shape anyway */
+    amct_shape shape;
+    if (last.number == ATTR_SHAPE && !shape_key && amct_shape_read(last.bytes, &shape) &&
+        shape.rank >= 0)
+      amct_buffer_text(out, "shape");
     put_item(out, &last);
   }
 }
