@@ -9,13 +9,13 @@
 #include "base/visibility.h"
 
 /** Uninitialised; NULL on failure. */
-void *amct_alloc(size_t bytes);
+AMCT_INTERNAL void *amct_alloc(size_t bytes);
 /** Zeroed; NULL on overflow and on failure. */
-void *amct_alloc_array(size_t count, size_t bytes_each);
+AMCT_INTERNAL void *amct_alloc_array(size_t count, size_t bytes_each);
 /** As realloc; NULL on overflow too. */
-void *amct_realloc_array(void *old, size_t count, size_t bytes_each);
+AMCT_INTERNAL void *amct_realloc_array(void *old, size_t count, size_t bytes_each);
 /** NULL is fine. */
-void amct_free(void *block);
+AMCT_INTERNAL void amct_free(void *block);
 
 /** Makes allocation number n from now (1 = the next) and all after it fail; 0 = never.
  *  Tests only. */
