@@ -106,77 +106,78 @@ static void texts_are_read_as_protobuf_reads_them(void **unused) {
   }
 }
 
+static const struct {
+  const char *text;
+  const char *reason;
+} k_bad_texts[] = {
+    {"a", "line 1: end of the text where ':' is wanted"},
+    {"a:", "line 1: end of the text where a value is wanted"},
+    {"a 1", "line 1: '1' where ':' is wanted"},
+    {"a: 1\n\n?", "line 3: '?' where a field name is wanted"},
+    {"a: 1\n b: \x01", "line 2: byte 0x01 where a value is wanted"},
+    {"a: 1,, b: 2", "line 1: ',' where a field name"},
+    {"a: 1;, b: 2", "',' where a field name"},
+    {"; a: 1", "';' where a field name"},
+    {"1: 2", "'1' where a field name"},
+    {"[type.name/x.Y] {}", "fields named in brackets"},
+    {"a {\n[ext.b]: 1 }", "line 2: fields named in brackets"},
+    {"a {\n b {\n}", "line 3: message 'a' of line 1 is not closed"},
+    {"a { b: 1 >", "'>' where a field name"},
+    {"a < b: 1 }", "'}' where a field name"},
+    {"}", "'}' where a field name"},
+    {"a: [1, 2", "where ',' or ']' is wanted"},
+    {"a: [1 2]", "'2' where ',' or ']' is wanted"},
+    {"a: [1; 2]", "';' where ',' or ']' is wanted"},
+    {"a: [1,]", "']' where a value is wanted"},
+    {"a: [,1]", "',' where a value is wanted"},
+    {"a: [[1]]", "'[' where a value is wanted"},
+    {"a: [1, {}]", "list 'a' mixes"},
+    {"a: [{}, 1]", "list 'a' mixes"},
+    {"a [1]", "':' is wanted between 'a' and its values"},
+    {"a: [{}] ]", "']' where a field name"},
+    {"a: 'x", "a string is not closed"},
+    {"a: 'x\n'", "line 1: a string is not closed"},
+    {"a: \"x'", "a string is not closed"},
+    {"a: 'x\\", "end of the text where an escape"},
+    {"a: 'x\\\n'", "byte 0x0A where an escape"},
+    {"a: 'x\\q'", "'q' where an escape"},
+    {"a: 'x\\xg'", "'g' where a hex digit"},
+    {"a: '\\777'", "\\777 is over one byte"},
+    {"a: '\\u12'", "4 hex digits"},
+    {"a: '\\U0001F60'", "8 hex digits"},
+    {"a: '\\ud83d'", "0xD83D is not a unicode"},
+    {"a: '\\ud83d\\u0041'", "0xD83D is not a unicode"},
+    {"a: '\\ude00'", "0xDE00 is not a unicode"},
+    {"a: '\\U00110000'", "0x110000 is not a unicode"},
+    {"a: -", "a number is wanted after '-'"},
+    {"a: -true", "a number is wanted after '-'"},
+    {"a: --1", "a number is wanted after '-'"},
+    {"a: -'x'", "a number is wanted after '-'"},
+    {"a: 1x", "'1x' is not a number"},
+    {"a: 1.2.3", "'1.2.3' is not a number"},
+    {"a: 089", "'089' is not a number"},
+    {"a: 01.5", "'01.5' is not a number"},
+    {"a: 0x", "'0x' is not a number"},
+    {"a: 0xg", "'0xg' is not a number"},
+    {"a: 1e", "'1e' is not a number"},
+    {"a: .", "'.' is not a number"},
+    {"a: +1", "'+' where a value"},
+    {"a: {} b", "end of the text where ':'"},
+    {"a: 1 'x'", "''' where a field name"},
+};
+
 static void bad_texts_are_refused_with_their_line(void **unused) {
   (void)unused;
-  static const struct {
-    const char *text;
-    const char *reason;
-  } cases[] = {
-      {"a", "line 1: end of the text where ':' is wanted"},
-      {"a:", "line 1: end of the text where a value is wanted"},
-      {"a 1", "line 1: '1' where ':' is wanted"},
-      {"a: 1\n\n?", "line 3: '?' where a field name is wanted"},
-      {"a: 1\n b: \x01", "line 2: byte 0x01 where a value is wanted"},
-      {"a: 1,, b: 2", "line 1: ',' where a field name"},
-      {"a: 1;, b: 2", "',' where a field name"},
-      {"; a: 1", "';' where a field name"},
-      {"1: 2", "'1' where a field name"},
-      {"[type.name/x.Y] {}", "fields named in brackets"},
-      {"a {\n[ext.b]: 1 }", "line 2: fields named in brackets"},
-      {"a {\n b {\n}", "line 3: message 'a' of line 1 is not closed"},
-      {"a { b: 1 >", "'>' where a field name"},
-      {"a < b: 1 }", "'}' where a field name"},
-      {"}", "'}' where a field name"},
-      {"a: [1, 2", "where ',' or ']' is wanted"},
-      {"a: [1 2]", "'2' where ',' or ']' is wanted"},
-      {"a: [1; 2]", "';' where ',' or ']' is wanted"},
-      {"a: [1,]", "']' where a value is wanted"},
-      {"a: [,1]", "',' where a value is wanted"},
-      {"a: [[1]]", "'[' where a value is wanted"},
-      {"a: [1, {}]", "list 'a' mixes"},
-      {"a: [{}, 1]", "list 'a' mixes"},
-      {"a [1]", "':' is wanted between 'a' and its values"},
-      {"a: [{}] ]", "']' where a field name"},
-      {"a: 'x", "a string is not closed"},
-      {"a: 'x\n'", "line 1: a string is not closed"},
-      {"a: \"x'", "a string is not closed"},
-      {"a: 'x\\", "end of the text where an escape"},
-      {"a: 'x\\\n'", "byte 0x0A where an escape"},
-      {"a: 'x\\q'", "'q' where an escape"},
-      {"a: 'x\\xg'", "'g' where a hex digit"},
-      {"a: '\\777'", "\\777 is over one byte"},
-      {"a: '\\u12'", "4 hex digits"},
-      {"a: '\\U0001F60'", "8 hex digits"},
-      {"a: '\\ud83d'", "0xD83D is not a unicode"},
-      {"a: '\\ud83d\\u0041'", "0xD83D is not a unicode"},
-      {"a: '\\ude00'", "0xDE00 is not a unicode"},
-      {"a: '\\U00110000'", "0x110000 is not a unicode"},
-      {"a: -", "a number is wanted after '-'"},
-      {"a: -true", "a number is wanted after '-'"},
-      {"a: --1", "a number is wanted after '-'"},
-      {"a: -'x'", "a number is wanted after '-'"},
-      {"a: 1x", "'1x' is not a number"},
-      {"a: 1.2.3", "'1.2.3' is not a number"},
-      {"a: 089", "'089' is not a number"},
-      {"a: 01.5", "'01.5' is not a number"},
-      {"a: 0x", "'0x' is not a number"},
-      {"a: 0xg", "'0xg' is not a number"},
-      {"a: 1e", "'1e' is not a number"},
-      {"a: .", "'.' is not a number"},
-      {"a: +1", "'+' where a value"},
-      {"a: {} b", "end of the text where ':'"},
-      {"a: 1 'x'", "''' where a field name"},
-  };
-  for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-    size_t size = strlen(cases[i].text);
+  for (size_t i = 0; i < sizeof k_bad_texts / sizeof k_bad_texts[0]; i++) {
+    size_t size = strlen(k_bad_texts[i].text);
     uint8_t *exact = malloc(size); /* without a NUL: reads past the end are seen */
     assert_non_null(exact);
-    memcpy(exact, cases[i].text, size);
+    memcpy(exact, k_bad_texts[i].text, size);
     amct_buffer events = {0};
     amct_error err = {0};
     assert_int_equal(trace(&events, (amct_slice){exact, size}, &err), AMCT_BAD_FORMAT);
-    if (strstr(err.text, cases[i].reason) == NULL)
-      assert_string_equal(err.text, cases[i].reason); /* shows both */
+    if (strstr(err.text, k_bad_texts[i].reason) == NULL)
+      assert_string_equal(err.text, k_bad_texts[i].reason); /* shows both */
     assert_true(err.byte_offset <= size);
     amct_buffer_free(&events);
     free(exact);
