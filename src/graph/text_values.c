@@ -285,7 +285,7 @@ static amct_status read_elements(amct_scan *scan, amct_dtype dtype, bits_list *v
                                  amct_error *err) {
   amct_token token;
   do {
-    uint64_t bits;
+    uint64_t bits = 0;
     AMCT_TRY(amct_scan_token(scan, &token, err));
     if (is_text(token.text, "...")) break;
     if (is_text(token.text, "fill")) AMCT_TRY(amct_scan_token(scan, &token, err));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* GraphDef bytes assembled by hand: an encoder of its own, so that tests do not ask the code under test. */
+/* GraphDef bytes assembled by hand: an encoder of its own, so that tests do not ask the
+ * code under test. */
 #ifndef AMCT_TESTS_GRAPH_BYTES_H
 #define AMCT_TESTS_GRAPH_BYTES_H
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attributes and constants in every encoding, against bytes assembled by hand. */
+// clang-format off
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+// clang-format on
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +15,8 @@
 #include "graph/attrs.h"
 #include "unit/graph_bytes.h"
 
-/* A graph of the one node `n`, whose attributes are in `node`; `bytes` must outlive it. */
+/* A graph of the one node `n`, whose attributes are in `node`; `bytes` must outlive it.
+ */
 static amct_graph *graph_of(const pb *attrs, pb *bytes) {
   pb node = {.size = 0};
   amct_graph *graph = NULL;
@@ -43,12 +46,12 @@ static void test_kinds(void **state) {
   PUT(&node, "b", "\x28\x01");
   PUT(&node, "b0", "\x28\x00");
   PUT(&node, "s", "\x12\x04SAME");
-  PUT(&node, "t", "\x30\x13");                                   /* half */
-  PUT(&node, "ref", "\x30\x65");                                 /* float reference */
+  PUT(&node, "t", "\x30\x13");   /* half */
+  PUT(&node, "ref", "\x30\x65"); /* float reference */
   PUT(&node, "empty", "");
-  PUT(&node, "two", "\x18\x05\x28\x01");                         /* the last of a oneof counts */
+  PUT(&node, "two", "\x18\x05\x28\x01"); /* the last of a oneof counts */
   PUT(&node, "key", "\x18\x01");
-  PUT(&node, "key", "\x18\x02");                                 /* the last of a key counts */
+  PUT(&node, "key", "\x18\x02"); /* the last of a key counts */
   amct_graph *graph = graph_of(&node, &bytes);
   const amct_node *n = amct_graph_at(graph, 0);
   int64_t i = 0;
@@ -62,7 +65,8 @@ static void test_kinds(void **state) {
   assert_true(amct_attr_bool(n, "b0", &b) && !b);
   assert_true(amct_attr_text(n, "s", &s) && amct_slice_equal(s, amct_slice_of("SAME")));
   assert_true(amct_attr_type(n, "t", &t) && t == AMCT_DTYPE_HALF);
-  assert_true(amct_attr_type(n, "ref", &t) && (int)t == AMCT_DTYPE_REF + AMCT_DTYPE_FLOAT);
+  assert_true(amct_attr_type(n, "ref", &t) &&
+              (int)t == AMCT_DTYPE_REF + AMCT_DTYPE_FLOAT);
   assert_true(amct_attr_int(n, "key", &i) && i == 2);
   assert_true(amct_attr_bool(n, "two", &b) && b);
   assert_false(amct_attr_int(n, "two", &i));
@@ -79,7 +83,8 @@ static void test_kinds(void **state) {
   assert_false(amct_attr_is(n, "none", "SAME", false));
   assert_false(amct_attr_is(n, "i", "SAME", true));
   assert_true(amct_attr_raw(n, "b", &value) && value.size == 2 && value.data[1] == 1);
-  assert_true(amct_attr_at(n, 1, &key, &value) && amct_slice_equal(key, amct_slice_of("f")));
+  assert_true(amct_attr_at(n, 1, &key, &value) &&
+              amct_slice_equal(key, amct_slice_of("f")));
   assert_false(amct_attr_at(n, 11, &key, &value));
   amct_graph_free(graph);
 }
@@ -87,12 +92,15 @@ static void test_kinds(void **state) {
 static void test_shapes(void **state) {
   (void)state;
   pb node = {.size = 0}, bytes;
-  PUT(&node, "s", "\x3a\x13\x12\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x00\x12\x02\x08\x07"); /* [?,0,7] */
+  PUT(&node, "s",
+      "\x3a\x13\x12\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x00\x12\x02\x08"
+      "\x07"); /* [?,0,7] */
   PUT(&node, "scalar", "\x3a\x00");
   PUT(&node, "unknown", "\x3a\x02\x18\x01");
   PUT(&node, "named", "\x3a\x07\x12\x05\x08\x03\x12\x01x");
   PUT(&node, "below", "\x3a\x0d\x12\x0b\x08\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01");
-  PUT(&node, "nine", "\x3a\x12\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00");
+  PUT(&node, "nine",
+      "\x3a\x12\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00\x12\x00");
   PUT(&node, "cut", "\x3a\x02\x12\x05");
   PUT(&node, "int", "\x18\x01");
   amct_graph *graph = graph_of(&node, &bytes);
@@ -120,7 +128,9 @@ static void test_int_lists(void **state) {
   PUT(&node, "none", "\x0a\x00");
   PUT(&node, "texts", "\x0a\x03\x12\x01x");
   PUT(&node, "cut", "\x0a\x03\x1a\x01\x80");
-  PUT(&node, "many", "\x0a\x13\x1a\x11\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01");
+  PUT(&node, "many",
+      "\x0a\x13\x1a\x11\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01\x01"
+      "\x01");
   amct_graph *graph = graph_of(&node, &bytes);
   const amct_node *n = amct_graph_at(graph, 0);
   amct_ints v;
@@ -162,7 +172,12 @@ typedef struct value_case {
   double wanted[4];
 } value_case;
 
-#define VALUES(why, dtype, count, bytes, ...) {why, dtype, count, bytes, sizeof bytes - 1, {__VA_ARGS__}}
+#define VALUES(why, dtype, count, bytes, ...)                                            \
+  {                                                                                      \
+    why, dtype, count, bytes, sizeof bytes - 1, {                                        \
+      __VA_ARGS__                                                                        \
+    }                                                                                    \
+  }
 
 // clang-format off
 static const value_case k_reals[] = {
@@ -255,7 +270,8 @@ static void test_ints(void **state) {
       if (values[k] != (int64_t)c->wanted[k])
         fail_msg("%s: [%d] = %lld", c->why, (int)k, (long long)values[k]);
     }
-    assert_int_equal(amct_tensor_floats(&tensor, &arena, &floats, n, NULL), AMCT_UNSUPPORTED);
+    assert_int_equal(amct_tensor_floats(&tensor, &arena, &floats, n, NULL),
+                     AMCT_UNSUPPORTED);
     amct_arena_free(&arena);
     amct_graph_free(graph);
   }
@@ -272,7 +288,8 @@ typedef struct bad_const {
 } bad_const;
 
 #define DIM_MAX INT64_MAX
-#define BAD(why, dtype, dims, rank, bytes, status) {why, dtype, {DIMS dims}, rank, bytes, sizeof bytes - 1, AMCT_##status}
+#define BAD(why, dtype, dims, rank, bytes, status)                                       \
+  { why, dtype, {DIMS dims}, rank, bytes, sizeof bytes - 1, AMCT_##status }
 #define DIMS(...) __VA_ARGS__
 
 // clang-format off
@@ -310,7 +327,8 @@ static void test_bad_constants(void **state) {
     amct_status status = amct_const_tensor(n, &tensor, &err);
     if (status == AMCT_OK) status = amct_tensor_floats(&tensor, &arena, &values, n, &err);
     if (status != c->status || strcmp(err.node, "n") != 0)
-      fail_msg("%s: %s, node '%s': %s", c->why, amct_status_name(status), err.node, err.text);
+      fail_msg("%s: %s, node '%s': %s", c->why, amct_status_name(status), err.node,
+               err.text);
     amct_arena_free(&arena);
     amct_graph_free(graph);
   }
@@ -342,7 +360,8 @@ static void test_shape_of_a_constant(void **state) {
   const float *values = NULL;
   assert_int_equal(amct_const_tensor(amct_graph_at(graph, 0), &t, NULL), AMCT_OK);
   assert_int_equal(t.count, 0);
-  assert_int_equal(amct_tensor_floats(&t, &arena, &values, amct_graph_at(graph, 0), NULL), AMCT_OK);
+  assert_int_equal(amct_tensor_floats(&t, &arena, &values, amct_graph_at(graph, 0), NULL),
+                   AMCT_OK);
   assert_non_null(values);
   amct_arena_free(&arena);
   amct_graph_free(graph);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading, verifying and writing graphs, against bytes assembled by hand. */
+// clang-format off
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+// clang-format on
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,9 @@
 #include "graph/edits.h"
 #include "unit/graph_bytes.h"
 
-static amct_slice slice_of(const pb *bytes) { return (amct_slice){bytes->data, bytes->size}; }
+static amct_slice slice_of(const pb *bytes) {
+  return (amct_slice){bytes->data, bytes->size};
+}
 
 static amct_graph *read_ok(const pb *bytes) {
   amct_graph *graph = NULL;
@@ -32,13 +36,16 @@ static void assert_encodes_to(const amct_graph *graph, const pb *wanted) {
   amct_buffer_free(&buffer);
 }
 
-/* Every oddity at once: fields out of order, unknown ones, versions twice, long varints, a library. */
+/* Every oddity at once: fields out of order, unknown ones, versions twice, long varints,
+ * a library. */
 static void make_odd(pb *graph) {
-  pb node = {.size = 0}, value = {.size = 0}, function = {.size = 0}, signature = {.size = 0};
+  pb node = {.size = 0}, value = {.size = 0}, function = {.size = 0},
+     signature = {.size = 0};
   pb library = {.size = 0};
   graph->size = 0;
   pb_int(graph, 3, 21);
-  pb_raw(graph, "\x22\x83\x00\x08\xb1\x02", 6); /* versions, its length 3 written as 83 00 */
+  pb_raw(graph, "\x22\x83\x00\x08\xb1\x02",
+         6); /* versions, its length 3 written as 83 00 */
   pb_int(&value, 3, 7);
   pb_attr(&node, "k", &value); /* attribute first, name last, op twice */
   pb_text(&node, 99, "unknown");
@@ -53,7 +60,11 @@ static void make_odd(pb *graph) {
   pb_message(&function, 1, &signature);
   pb_message(&library, 1, &function);
   pb_message(graph, 2, &library);
-  pb_raw(graph, "\x0a\x88\x80\x00\x0a\x01" "b\x12\x03" "Foo", 12); /* node b, length in 3 bytes */
+  pb_raw(graph,
+         "\x0a\x88\x80\x00\x0a\x01"
+         "b\x12\x03"
+         "Foo",
+         12); /* node b, length in 3 bytes */
   pb_raw(graph, "\x22\x00", 2);
 }
 
@@ -74,13 +85,15 @@ static void test_untouched_is_identical(void **state) {
   assert_true(amct_attr_int(a, "k", &k));
   assert_int_equal(k, 7);
   assert_int_equal(amct_graph_function_count(graph), 1);
-  assert_true(amct_slice_equal(amct_graph_function_name(graph, 0), amct_slice_of("my_function")));
+  assert_true(
+      amct_slice_equal(amct_graph_function_name(graph, 0), amct_slice_of("my_function")));
   assert_int_equal(amct_graph_verify(graph, NULL), AMCT_OK);
   assert_encodes_to(graph, &bytes);
   amct_graph_free(graph);
 }
 
-/* Only the edited node changes: its head comes first, then its other fields as they were. */
+/* Only the edited node changes: its head comes first, then its other fields as they were.
+ */
 static void test_edited_node_keeps_the_rest(void **state) {
   (void)state;
   pb bytes, wanted = {.size = 0}, node = {.size = 0}, value = {.size = 0};
@@ -155,7 +168,8 @@ typedef struct bad_case {
   uint64_t offset;
 } bad_case;
 
-#define BAD(why, bytes, status, node, offset) {why, bytes, sizeof bytes - 1, AMCT_##status, node, offset}
+#define BAD(why, bytes, status, node, offset)                                            \
+  { why, bytes, sizeof bytes - 1, AMCT_##status, node, offset }
 #define X "\x0a\x06\x0a\x01x\x12\x01O" /* node x, op O: 8 bytes */
 
 // clang-format off
@@ -201,9 +215,10 @@ static void test_bad_input(void **state) {
     amct_error err = {0};
     const amct_slice bytes = {(const uint8_t *)c->bytes, c->size};
     const amct_status status = amct_graph_read(&graph, bytes, "test", &err);
-    if (status != c->status || strcmp(err.node, c->node) != 0 || err.byte_offset != c->offset)
-      fail_msg("%s: %s, node '%s', offset %llu: %s", c->why, amct_status_name(status), err.node,
-               (unsigned long long)err.byte_offset, err.text);
+    if (status != c->status || strcmp(err.node, c->node) != 0 ||
+        err.byte_offset != c->offset)
+      fail_msg("%s: %s, node '%s', offset %llu: %s", c->why, amct_status_name(status),
+               err.node, (unsigned long long)err.byte_offset, err.text);
     assert_null(graph);
     assert_int_equal(amct_graph_read(&graph, bytes, "test", NULL), c->status);
   }
@@ -225,7 +240,8 @@ static void expect_cycle(const pb *bytes, const char *on_cycle) {
   const amct_status status = amct_graph_verify(graph, &err);
   amct_graph_free(graph);
   assert_int_equal(status, on_cycle == NULL ? AMCT_OK : AMCT_BAD_GRAPH);
-  if (on_cycle != NULL && strstr(on_cycle, err.node) == NULL) fail_msg("named %s", err.node);
+  if (on_cycle != NULL && strstr(on_cycle, err.node) == NULL)
+    fail_msg("named %s", err.node);
 }
 
 static void test_cycles(void **state) {
@@ -258,8 +274,8 @@ static void test_large_and_deep(void **state) {
   amct_buffer buffer = {0};
   for (int i = 0; i < NODES; i++) {
     char text[64];
-    const int size = snprintf(text, sizeof text, "%c%c%c%06d%c%c%s%c%cn%06d", 0x0a, 7, 'n', i, 0x12,
-                              4, "Relu", 0x1a, 7, (i + 1) % NODES);
+    const int size = snprintf(text, sizeof text, "%c%c%c%06d%c%c%s%c%cn%06d", 0x0a, 7,
+                              'n', i, 0x12, 4, "Relu", 0x1a, 7, (i + 1) % NODES);
     const uint8_t head[2] = {0x0a, (uint8_t)(i + 1 == NODES ? size - 9 : size)};
     amct_buffer_append(&buffer, head, 2);
     amct_buffer_append(&buffer, text, head[1]);
@@ -299,7 +315,8 @@ static void test_file_over_4_gib(void **state) {
   char path[] = "/tmp/amct_test_graph_XXXXXX";
   const int fd = mkstemp(path);
   assert_true(fd >= 0);
-  pb tensor = {.size = 0}, dim = {.size = 0}, shape = {.size = 0}, head = {.size = 0}, type = {.size = 0};
+  pb tensor = {.size = 0}, dim = {.size = 0}, shape = {.size = 0}, head = {.size = 0},
+     type = {.size = 0};
   pb_int(&tensor, 1, 4); /* uint8 */
   pb_int(&dim, 1, content);
   pb_message(&shape, 2, &dim);
@@ -323,7 +340,8 @@ static void test_file_over_4_gib(void **state) {
   pb_raw(&head, tensor.data, tensor.size);
   pb_node(&type, "r", "Relu", INPUTS("w"));
   assert_int_equal(write(fd, head.data, head.size), head.size);
-  assert_int_equal(pwrite(fd, type.data, type.size, (off_t)(head.size + content)), type.size);
+  assert_int_equal(pwrite(fd, type.data, type.size, (off_t)(head.size + content)),
+                   type.size);
   close(fd);
   amct_graph *graph = NULL;
   amct_error err = {0};
@@ -361,7 +379,8 @@ static void test_save_and_load(void **state) {
   rmdir(folder);
 }
 
-/* Each prefix and each changed byte: read or refused, never worse; what is read is written the same. */
+/* Each prefix and each changed byte: read or refused, never worse; what is read is
+ * written the same. */
 static void test_hostile_bytes(void **state) {
   (void)state;
   pb bytes;

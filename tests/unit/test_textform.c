@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The text form: what it reads, against bytes and values written down here; what it prints. */
+/* The text form: what it reads, against bytes and values written down here; what it
+ * prints. */
+// clang-format off
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+// clang-format on
 
 #include <math.h>
 #include <stdio.h>
@@ -17,7 +20,8 @@
 static amct_graph *graph_of(const char *text) {
   amct_graph *graph = NULL;
   amct_error err = {0};
-  if (amct_graph_from_text(&graph, amct_slice_of(text), &err) != AMCT_OK) fail_msg("%s", err.text);
+  if (amct_graph_from_text(&graph, amct_slice_of(text), &err) != AMCT_OK)
+    fail_msg("%s", err.text);
   return graph;
 }
 
@@ -32,12 +36,15 @@ static void assert_prints(const amct_graph *graph, const char *wanted) {
 
 static void test_bytes(void **state) {
   (void)state;
-  amct_graph *graph = graph_of("# a comment\nx = Placeholder() {shape=[1,?]} # another\n"
-                               "c = Conv2D(x:0, x:2, ^x)\n  {pad=SAME, s=[1,2]} @/cpu:0\n");
+  amct_graph *graph =
+      graph_of("# a comment\nx = Placeholder() {shape=[1,?]} # another\n"
+               "c = Conv2D(x:0, x:2, ^x)\n  {pad=SAME, s=[1,2]} @/cpu:0\n");
   pb wanted = {.size = 0}, x = {.size = 0}, c = {.size = 0}, v = {.size = 0};
   pb_text(&x, 1, "x");
   pb_text(&x, 2, "Placeholder");
-  pb_raw(&v, "\x3a\x11\x12\x02\x08\x01\x12\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 19);
+  pb_raw(&v,
+         "\x3a\x11\x12\x02\x08\x01\x12\x0b\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+         19);
   pb_attr(&x, "shape", &v);
   v.size = 0;
   pb_int(&v, 6, 1);
@@ -69,10 +76,12 @@ static void test_bytes(void **state) {
 
 static void test_attributes(void **state) {
   (void)state;
-  amct_graph *graph = graph_of(
-      "n = Op() {i=-3, hex=0x10, f=0.5, e=1e3, neg=-inf, b=true, s=\"a \\\"b\\\"\\x01\\n\", w=N/a-1, t=DT_INT8,"
-      " r=DT_FLOAT_REF, u=DT_21, lf=[1,0.5], lb=[true,false], ls=[a,\"b c\"], lt=[DT_HALF], l0=[],"
-      " sh=shape[2,?], un=?, lsh=[[1],?,[]], none={}, shape=list[4]}");
+  amct_graph *graph =
+      graph_of("n = Op() {i=-3, hex=0x10, f=0.5, e=1e3, neg=-inf, b=true, s=\"a "
+               "\\\"b\\\"\\x01\\n\", w=N/a-1, t=DT_INT8,"
+               " r=DT_FLOAT_REF, u=DT_21, lf=[1,0.5], lb=[true,false], ls=[a,\"b c\"], "
+               "lt=[DT_HALF], l0=[],"
+               " sh=shape[2,?], un=?, lsh=[[1],?,[]], none={}, shape=list[4]}");
   const amct_node *n = amct_graph_find(graph, "n");
   int64_t i = 0;
   float f = 0;
@@ -87,7 +96,8 @@ static void test_attributes(void **state) {
   assert_true(amct_attr_float(n, "e", &f) && f == 1000.0f);
   assert_true(amct_attr_float(n, "neg", &f) && f < -3e38f);
   assert_true(amct_attr_bool(n, "b", &b) && b);
-  assert_true(amct_attr_text(n, "s", &s) && amct_slice_equal(s, amct_slice_of("a \"b\"\x01\n")));
+  assert_true(amct_attr_text(n, "s", &s) &&
+              amct_slice_equal(s, amct_slice_of("a \"b\"\x01\n")));
   assert_true(amct_attr_is(n, "w", "N/a-1", false));
   assert_true(amct_attr_type(n, "t", &t) && t == AMCT_DTYPE_INT8);
   assert_true(amct_attr_type(n, "r", &t) && (int)t == 101);
@@ -99,10 +109,13 @@ static void test_attributes(void **state) {
   assert_true(amct_attr_raw(n, "lf", &s));
   assert_int_equal(s.size, 12); /* two floats */
   assert_true(amct_attr_has(n, "none"));
-  assert_prints(graph, "n = Op() {b=true, e=1000.0, f=0.5, hex=16, i=-3, l0=[], lb=[true,false], "
-                       "lf=[1.0,0.5], ls=[a,\"b c\"], lsh=[[1],?,[]], lt=[DT_HALF], neg=-inf, none={}, r=DT_FLOAT_REF, "
-                       "s=\"a \\\"b\\\"\\001\\n\", sh=shape[2,?], shape=list[4], t=DT_INT8, u=DT_21, un=?, "
-                       "w=N/a-1}\n");
+  assert_prints(
+      graph, "n = Op() {b=true, e=1000.0, f=0.5, hex=16, i=-3, l0=[], lb=[true,false], "
+             "lf=[1.0,0.5], ls=[a,\"b c\"], lsh=[[1],?,[]], lt=[DT_HALF], neg=-inf, "
+             "none={}, r=DT_FLOAT_REF, "
+             "s=\"a \\\"b\\\"\\001\\n\", sh=shape[2,?], shape=list[4], t=DT_INT8, "
+             "u=DT_21, un=?, "
+             "w=N/a-1}\n");
   amct_graph_free(graph);
 }
 
@@ -172,16 +185,16 @@ static void test_tensors(void **state) {
 
 static void test_printing(void **state) {
   (void)state;
-  amct_graph *graph =
-      graph_of("w v = Const() {value=float[3,3](ramp)}\n"
-               "x = Placeholder() {dtype=DT_HALF, shape=?}\n"
-               "\"odd name\" = Relu(x, w:1, ^v) {T=DT_HALF} @\"/a b\"\n"
-               "y = NoOp(^\"odd name\")\n");
-  static const char k_wanted[] = "w = Const() {value=float[3,3](0.01,0.02,0.03,0.04,0.05,0.06,0.07,0.08,...)}\n"
-                                 "v = Const() {value=float[3,3](0.01,0.02,0.03,0.04,0.05,0.06,0.07,0.08,...)}\n"
-                                 "x = Placeholder() {dtype=DT_HALF, shape=?}\n"
-                                 "\"odd name\" = Relu(x, w:1, ^v) {T=DT_HALF} @\"/a b\"\n"
-                                 "y = NoOp(^\"odd name\")\n";
+  amct_graph *graph = graph_of("w v = Const() {value=float[3,3](ramp)}\n"
+                               "x = Placeholder() {dtype=DT_HALF, shape=?}\n"
+                               "\"odd name\" = Relu(x, w:1, ^v) {T=DT_HALF} @\"/a b\"\n"
+                               "y = NoOp(^\"odd name\")\n");
+  static const char k_wanted[] =
+      "w = Const() {value=float[3,3](0.01,0.02,0.03,0.04,0.05,0.06,0.07,0.08,...)}\n"
+      "v = Const() {value=float[3,3](0.01,0.02,0.03,0.04,0.05,0.06,0.07,0.08,...)}\n"
+      "x = Placeholder() {dtype=DT_HALF, shape=?}\n"
+      "\"odd name\" = Relu(x, w:1, ^v) {T=DT_HALF} @\"/a b\"\n"
+      "y = NoOp(^\"odd name\")\n";
   assert_prints(graph, k_wanted);
   amct_graph_free(graph);
   graph = graph_of(k_wanted); /* what is printed reads back to what prints the same */
@@ -236,8 +249,10 @@ static void test_bad_text(void **state) {
   for (size_t i = 0; i < sizeof k_bad / sizeof k_bad[0]; i++) {
     amct_graph *graph = (amct_graph *)&i;
     amct_error err = {0};
-    const amct_status status = amct_graph_from_text(&graph, amct_slice_of(k_bad[i].text), &err);
-    if (status != k_bad[i].status || strncmp(err.text, k_bad[i].line, strlen(k_bad[i].line)) != 0)
+    const amct_status status =
+        amct_graph_from_text(&graph, amct_slice_of(k_bad[i].text), &err);
+    if (status != k_bad[i].status ||
+        strncmp(err.text, k_bad[i].line, strlen(k_bad[i].line)) != 0)
       fail_msg("%s: %s: %s", k_bad[i].text, amct_status_name(status), err.text);
     assert_null(graph);
   }
@@ -246,10 +261,13 @@ static void test_bad_text(void **state) {
   assert_int_equal(amct_graph_from_text(&graph, nul, NULL), AMCT_BAD_FORMAT);
 }
 
-/* Each prefix and each changed character of a text with everything: read or refused; no memory: said so. */
-static const char k_full[] = "x \"y z\" = P(x:1, ^x) {shape=[1,?], a=\"q\\n\\x4a\", b=[1,2.5], c=[[1],?], d=shape[2]} @d\n"
-                             "w = Const() {value=half[2,2](1,...), t=[DT_FLOAT], u=?} # end\n"
-                             "v = Const() {value=int8[3](ramp)}\n";
+/* Each prefix and each changed character of a text with everything: read or refused; no
+ * memory: said so. */
+static const char k_full[] =
+    "x \"y z\" = P(x:1, ^x) {shape=[1,?], a=\"q\\n\\x4a\", b=[1,2.5], c=[[1],?], "
+    "d=shape[2]} @d\n"
+    "w = Const() {value=half[2,2](1,...), t=[DT_FLOAT], u=?} # end\n"
+    "v = Const() {value=int8[3](ramp)}\n";
 
 static void test_hostile_text(void **state) {
   (void)state;
@@ -298,9 +316,9 @@ static void test_no_memory(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_bytes),      cmocka_unit_test(test_attributes),
-      cmocka_unit_test(test_tensors),    cmocka_unit_test(test_printing),
-      cmocka_unit_test(test_bad_text),   cmocka_unit_test(test_hostile_text),
+      cmocka_unit_test(test_bytes),     cmocka_unit_test(test_attributes),
+      cmocka_unit_test(test_tensors),   cmocka_unit_test(test_printing),
+      cmocka_unit_test(test_bad_text),  cmocka_unit_test(test_hostile_text),
       cmocka_unit_test(test_no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
