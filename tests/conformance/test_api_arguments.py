@@ -115,7 +115,7 @@ def test_graph_must_be_a_graph(graph):
         ({"skip_layers": [""]}, ValueError, r"skip_layers\[0\] is empty"),
         ({"skip_layers": ["nowhere"]}, ValueError, "nowhere"),
         ({"skip_layers": ["head/MatMul"] * 2}, ValueError, "head/MatMul"),
-        ({"skip_layers": models.LAYERS}, ValueError, ""),
+        ({"skip_layers": models.LAYERS}, ValueError, "layer"),
         ({"config_defination": 3}, TypeError, "config_defination"),
         ({"config_defination": "quant.cfg"}, amct.UnsupportedError, "config_defination"),
         ({"config_definition": "quant.cfg"}, TypeError, "config_definition"),
