@@ -63,7 +63,10 @@ def check(probe, graph_def):
     lines, written = run(probe, "show", given)
     assert written == given
     nodes = [line[1:] for line in lines if line[0] == "node"]
-    wanted = [[n.name, n.op] + [i[:-2] if i.endswith(":0") else i for i in n.input] for n in graph_def.node]
+    wanted = [
+        [n.name, n.op] + [i[:-2] if i.endswith(":0") else i for i in n.input]
+        for n in graph_def.node
+    ]
     assert nodes == wanted
     shown = {line[1]: line[2:] for line in lines if line[0] == "const"}
     for node in graph_def.node:
