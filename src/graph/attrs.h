@@ -34,26 +34,31 @@ bool amct_attr_at(const amct_node *node, size_t i, amct_slice *key, amct_slice *
 /** True if the text attribute equals `text`; `absent` if there is no such attribute. */
 bool amct_attr_is(const amct_node *node, const char *key, const char *text, bool absent);
 
-/** A constant's value as TensorFlow wrote it: tensor_content or typed values, the last one repeated. */
+/** A constant's value as TensorFlow wrote it: tensor_content or typed values, the last
+ * one repeated. */
 typedef struct amct_tensor {
   amct_dtype dtype;
   amct_shape shape;   /* fully known */
   size_t count;       /* elements */
   amct_slice message; /* the TensorProto */
-  amct_slice content; /* tensor_content, little-endian; empty when typed values are used */
+  amct_slice
+      content; /* tensor_content, little-endian; empty when typed values are used */
 } amct_tensor;
 
 /**
- * The `value` of a Const node. AMCT_BAD_FORMAT (content of the wrong length, more values than elements,
- * negative dimension, element count over the address space), AMCT_UNSUPPORTED (rank over 8).
+ * The `value` of a Const node. AMCT_BAD_FORMAT (content of the wrong length, more values
+ * than elements, negative dimension, element count over the address space),
+ * AMCT_UNSUPPORTED (rank over 8).
  */
 AMCT_NODISCARD amct_status amct_const_tensor(const amct_node *node, amct_tensor *tensor,
                                              amct_error *err);
-/** Expands FLOAT, HALF, BFLOAT16 or DOUBLE into float32 [count], in `arena`. Other dtypes: AMCT_UNSUPPORTED. */
-AMCT_NODISCARD amct_status amct_tensor_floats(const amct_tensor *tensor, amct_arena *arena,
-                                              const float **values, const amct_node *node,
-                                              amct_error *err);
-/** Expands INT32 or INT64 into int64 [count], in `arena`. */
+/** FLOAT, HALF, BFLOAT16 or DOUBLE as float32 [count]: in `arena`, or, where the file has
+ * aligned float32, a view that lives as long as the graph. AMCT_UNSUPPORTED: other
+ * dtypes; a repeat to over 2^28 elements. */
+AMCT_NODISCARD amct_status amct_tensor_floats(const amct_tensor *tensor,
+                                              amct_arena *arena, const float **values,
+                                              const amct_node *node, amct_error *err);
+/** Expands BOOL and the integer types into int64 [count], in `arena`; errors as above. */
 AMCT_NODISCARD amct_status amct_tensor_ints(const amct_tensor *tensor, amct_arena *arena,
                                             const int64_t **values, const amct_node *node,
                                             amct_error *err);

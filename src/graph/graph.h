@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A TensorFlow graph: nodes with resolved edges over the bytes of a GraphDef. Changed through edit lists
- * only (edits.h). What is untouched leaves byte for byte as it came. */
+/* A TensorFlow graph: nodes with resolved edges over the bytes of a GraphDef. Changed
+ * through edit lists only (edits.h). What is untouched leaves byte for byte as it came.
+ */
 #ifndef AMCT_GRAPH_H
 #define AMCT_GRAPH_H
 
@@ -26,32 +27,36 @@ typedef struct amct_use {
 } amct_use;
 
 /**
- * Stable address for the life of the graph, also after removal (then `removed` is true and nothing reads it;
- * its name, inputs and attributes can still be read). Read-only outside src/graph.
+ * Stable address for the life of the graph, also after removal (then `removed` is true
+ * and nothing reads it; its name, inputs and attributes can still be read). Read-only
+ * outside src/graph.
  */
 struct amct_node {
   amct_name name, op;
   amct_graph *graph;
   amct_edge *inputs; /* data inputs in order, then control inputs */
   uint32_t input_count, data_count;
-  amct_use *uses;    /* in file order of the reader */
+  amct_use *uses; /* in file order of the reader */
   uint32_t use_count;
-  uint32_t index;    /* position in file order among the nodes alive */
+  uint32_t index; /* position in file order among the nodes alive */
   bool removed;
   amct_slice device;
-  const char *const *origins; /* names in the graph as loaded that this node stands for; NULL: its own */
+  const char *const *
+      origins; /* names in the graph as loaded that this node stands for; NULL: its own */
   uint32_t origin_count;
   struct amct_node_body *body; /* private: bytes and attributes */
 };
 
 /**
- * Maps and reads a frozen pb. AMCT_IO; AMCT_BAD_FORMAT (with byte position); AMCT_BAD_GRAPH (duplicate
- * node name, input that names no node, ...). `label` for messages is the path.
+ * Maps and reads a frozen pb. AMCT_IO; AMCT_BAD_FORMAT (with byte position);
+ * AMCT_BAD_GRAPH (duplicate node name, input that names no node, ...). `label` for
+ * messages is the path.
  */
-AMCT_NODISCARD amct_status amct_graph_load(amct_graph **out, const char *path, amct_error *err);
-/** The same from memory, which must outlive the graph. */
-AMCT_NODISCARD amct_status amct_graph_read(amct_graph **out, amct_slice bytes, const char *label,
+AMCT_NODISCARD amct_status amct_graph_load(amct_graph **out, const char *path,
                                            amct_error *err);
+/** The same from memory, which must outlive the graph. */
+AMCT_NODISCARD amct_status amct_graph_read(amct_graph **out, amct_slice bytes,
+                                           const char *label, amct_error *err);
 void amct_graph_free(amct_graph *graph);
 
 /** The file or label it came from, for messages. */
@@ -70,8 +75,8 @@ size_t amct_graph_function_count(const amct_graph *graph);
 amct_slice amct_graph_function_name(const amct_graph *graph, size_t index);
 
 /**
- * Invariants: every edge resolves; control after data; names unique; data edges form no cycle but
- * through NextIteration; uses agree with inputs. AMCT_BAD_GRAPH names the node.
+ * Invariants: every edge resolves; control after data; names unique; data edges form no
+ * cycle but through NextIteration; uses agree with inputs. AMCT_BAD_GRAPH names the node.
  */
 AMCT_NODISCARD amct_status amct_graph_verify(const amct_graph *graph, amct_error *err);
 
