@@ -12,7 +12,8 @@
  * `node` may be NULL. Text: lower case, no full stop, names the thing and both values.
  */
 AMCT_INTERNAL amct_status amct_fail(amct_error *err, amct_status status, const char *node,
-                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+                                    const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /** The same with the byte position at which a file is wrong. */
 amct_status amct_fail_at(amct_error *err, amct_status status, const char *node,

@@ -5,7 +5,9 @@
 
 #include "amct/log.h"
 
-void amct_log(amct_log_level level, const char *module, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+#include "base/visibility.h"
+
+AMCT_INTERNAL void amct_log(amct_log_level level, const char *module, const char *format,
+                            ...) __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/pool.h"
 
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -90,6 +91,7 @@ static void work(pool *p) {
 
 static void *serve(void *argument) {
   pool *p = argument;
+  fesetenv(FE_DFL_ENV); /* a new thread has that of whoever started it */
   pthread_mutex_lock(&p->lock);
   for (;;) {
     work(p);
@@ -130,7 +132,7 @@ static void run_shared(pool *p, amct_pool_task *task, void *context, size_t shar
   pthread_mutex_unlock(&p->lock);
 }
 
-void amct_pool_run(amct_pool_task *task, void *context, size_t shards) {
+static void run(amct_pool_task *task, void *context, size_t shards) {
   pool *p = shards > 1 ? own_pool() : NULL;
   if (p && p->threads > 1 && pthread_mutex_trylock(&p->run) == 0) {
     run_shared(p, task, context, shards);
@@ -139,6 +141,14 @@ void amct_pool_run(amct_pool_task *task, void *context, size_t shards) {
   }
   for (size_t shard = 0; shard < shards; shard++)
     task(context, shard);
+}
+
+void amct_pool_run(amct_pool_task *task, void *context, size_t shards) {
+  fenv_t callers;
+  fegetenv(&callers);
+  fesetenv(FE_DFL_ENV);
+  run(task, context, shards);
+  fesetenv(&callers);
 }
 
 size_t amct_pool_threads(void) {

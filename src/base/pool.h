@@ -17,7 +17,8 @@ typedef void amct_pool_task(void *context, size_t shard);
  * Calls task(context, 0 .. shards-1), each once, in the calling thread and the pool's;
  * returns when all are done. While the pool works for another caller (or is asked from
  * inside a task) the calling thread does all of it. Starts the threads when first needed,
- * and again in a forked child.
+ * and again in a forked child. Tasks run with C's default floating-point environment
+ * whatever the caller's: TensorFlow's threads flush subnormal numbers, others do not.
  */
 AMCT_INTERNAL void amct_pool_run(amct_pool_task *task, void *context, size_t shards);
 

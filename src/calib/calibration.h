@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * State of calibrations: sketches and weight scales by calibration id, in this process. Observers (the TensorFlow
- * kernels QuantIfmr and QuantArq) bring data in; when a layer has all it needs its factors are in the record.
+ * State of calibrations: sketches and weight scales by calibration id, in this process.
+ * Observers (the TensorFlow kernels QuantIfmr and QuantArq) bring data in; when a layer
+ * has all it needs its factors are in the record.
  *
- * State belongs to its process: a forked child starts empty and never writes the record of a calibration that its
- * parent began. Thread-safe throughout.
+ * State belongs to its process: a forked child starts empty and never writes the record
+ * of a calibration that its parent began. Thread-safe throughout.
  */
 #ifndef AMCT_CALIBRATION_H
 #define AMCT_CALIBRATION_H
 
 #include "numeric/fold.h"
 #include "numeric/ifmr.h"
+
+#include "base/visibility.h"
 
 enum { AMCT_CALIB_ID_BYTES = 40 };
 
@@ -28,19 +31,23 @@ typedef struct amct_calib_layer {
 } amct_calib_layer;
 
 typedef struct amct_calib_start {
-  const char *record_path;         /* absolute */
-  const char *const *skip_fusion;  /* layers that nothing may be folded into, quantized or not */
+  const char *record_path; /* absolute */
+  const char *const
+      *skip_fusion; /* layers that nothing may be folded into, quantized or not */
   size_t skip_fusion_count;
 } amct_calib_start;
 
 /**
- * Starts a calibration on a record path: writes a record that holds nothing but `skip_fusion: true` for the
- * layers named so, makes an id, and retires an older id on the same path, whose observers fail from now on.
- * Whoever writes the record later keeps these marks: they are read back from the file, so that a process that only
- * got the graph keeps them too (save_model sees no configuration, the record tells it what not to fold).
+ * Starts a calibration on a record path: writes a record that holds nothing but
+ * `skip_fusion: true` for the layers named so, makes an id, and retires an older id on
+ * the same path, whose observers fail from now on. Whoever writes the record later keeps
+ * these marks: they are read back from the file, so that a process that only got the
+ * graph keeps them too (save_model sees no configuration, the record tells it what not to
+ * fold).
  */
 AMCT_NODISCARD amct_status amct_calib_begin(const amct_calib_start *start,
-                                            char id[AMCT_CALIB_ID_BYTES], amct_error *err);
+                                            char id[AMCT_CALIB_ID_BYTES],
+                                            amct_error *err);
 
 typedef struct amct_calib_range_spec {
   amct_calib_key key;
@@ -50,13 +57,15 @@ typedef struct amct_calib_range_spec {
   amct_ifmr_options options;
 } amct_calib_range_spec;
 
-/** One batch of an observed tensor. `values` float32. Batches after batch_num are ignored; an empty batch is none, and
- *  warns. AMCT_UNSUPPORTED: NaN or infinity, naming layer, batch and index; nothing of the batch is kept.
- *  AMCT_NOT_READY: the id was retired. Computes the range when batch_num batches are in. */
-AMCT_NODISCARD amct_status amct_calib_observe(const amct_calib_range_spec *spec, const float *values,
-                                              size_t count, amct_error *err);
+/** One batch of an observed tensor. `values` float32. Batches after batch_num are
+ * ignored; an empty batch is none, and warns. AMCT_UNSUPPORTED: NaN or infinity, naming
+ * layer, batch and index; nothing of the batch is kept. AMCT_NOT_READY: the id was
+ * retired. Computes the range when batch_num batches are in. */
+AMCT_INTERNAL AMCT_NODISCARD amct_status
+amct_calib_observe(const amct_calib_range_spec *spec, const float *values, size_t count,
+                   amct_error *err);
 /** True once batch_num batches are in: the caller may skip converting its data. */
-bool amct_calib_range_done(const amct_calib_range_spec *spec);
+AMCT_INTERNAL bool amct_calib_range_done(const amct_calib_range_spec *spec);
 
 typedef struct amct_calib_weight_spec {
   amct_calib_key key;
@@ -65,18 +74,19 @@ typedef struct amct_calib_weight_spec {
 } amct_calib_weight_spec;
 
 /** True once the weights were seen. */
-bool amct_calib_weights_done(const amct_calib_weight_spec *spec);
+AMCT_INTERNAL bool amct_calib_weights_done(const amct_calib_weight_spec *spec);
 /**
- * Weights of a layer, float32 [outer, channels, inner], with what is folded into them. Values that cannot be folded: the
- * batch norm stays, as in the plan; a warning names the reason. Keeps scale_w and the folded bias (for the fit
- * of scale_w when scale_d is known).
+ * Weights of a layer, float32 [outer, channels, inner], with what is folded into them.
+ * Values that cannot be folded: the batch norm stays, as in the plan; a warning names the
+ * reason. Keeps scale_w and the folded bias (for the fit of scale_w when scale_d is
+ * known).
  */
-AMCT_NODISCARD amct_status amct_calib_weigh(const amct_calib_weight_spec *spec, const float *weights,
-                                            amct_weight_layout layout, const amct_fold_step *steps,
-                                            size_t step_count, amct_error *err);
+AMCT_INTERNAL AMCT_NODISCARD amct_status amct_calib_weigh(
+    const amct_calib_weight_spec *spec, const float *weights, amct_weight_layout layout,
+    const amct_fold_step *steps, size_t step_count, amct_error *err);
 
-/** Writes what is complete and not yet written, for one record (absolute path) or all (NULL). Layers without factors are
- *  warned of, once. */
+/** Writes what is complete and not yet written, for one record (absolute path) or all
+ * (NULL). Layers without factors are warned of, once. */
 AMCT_NODISCARD amct_status amct_calib_flush(const char *record_path, amct_error *err);
 
 /** Forgets everything. Tests only. */
