@@ -14,7 +14,8 @@ extern "C" {
 /** "0.1.0". Static storage. */
 AMCT_API const char *amct_version(void);
 
-/** A frozen pb by path, or (data not NULL) a serialized GraphDef in memory that `path` names in messages. */
+/** A frozen pb by path, or (data not NULL) a serialized GraphDef in memory that `path`
+ * names in messages. */
 typedef struct amct_source {
   const char *path;
   const void *data;
@@ -33,26 +34,28 @@ typedef struct amct_config_options {
   bool activation_offset;   /* true: asymmetric activations */
 } amct_config_options;
 
-#define AMCT_CONFIG_OPTIONS_INIT {{NULL, 0}, 1, true}
+#define AMCT_CONFIG_OPTIONS_INIT                                                         \
+  { {NULL, 0}, 1, true }
 
 /**
- * Writes the quantization configuration (JSON) of a graph to `config_file`; an existing file is replaced, with a warning.
+ * Writes the quantization configuration (JSON) of a graph to `config_file`; an existing
+ * file is replaced, with a warning.
  *
- * @return AMCT_OK; AMCT_INVALID_ARGUMENT (batch_num); AMCT_IO; AMCT_BAD_FORMAT, AMCT_BAD_GRAPH (source);
- *         AMCT_BAD_CONFIG (a skipped layer that the graph does not have; nothing left to quantize);
- *         AMCT_UNSUPPORTED (the graph holds quantization ops already).
+ * @return AMCT_OK; AMCT_INVALID_ARGUMENT (batch_num); AMCT_IO; AMCT_BAD_FORMAT,
+ * AMCT_BAD_GRAPH (source); AMCT_BAD_CONFIG (a skipped layer that the graph does not have;
+ * nothing left to quantize); AMCT_UNSUPPORTED (the graph holds quantization ops already).
  */
-AMCT_API AMCT_NODISCARD amct_status amct_create_quant_config(const amct_source *source,
-                                                             const char *config_file,
-                                                             const amct_config_options *options,
-                                                             amct_error *err);
+AMCT_API AMCT_NODISCARD amct_status
+amct_create_quant_config(const amct_source *source, const char *config_file,
+                         const amct_config_options *options, amct_error *err);
 
 /** The edits that make a graph measure itself. */
 typedef struct amct_calibration amct_calibration;
 
 /** Kinds of edit; what each uses stands behind it. */
 typedef enum amct_live_kind {
-  AMCT_LIVE_ADD = 0,     /* nodedef: a serialized NodeDef; `near` a node in whose control-flow context it belongs */
+  AMCT_LIVE_ADD = 0, /* nodedef: a serialized NodeDef; `near` a node in whose control-flow
+                        context it belongs */
   AMCT_LIVE_CONTROL = 1, /* node `name` gets a control input from node `near` */
 } amct_live_kind;
 
@@ -65,45 +68,57 @@ typedef struct amct_live_edit {
 } amct_live_edit;
 
 /**
- * Plans the observers for a live graph, begins a calibration and writes an empty record. `outputs` may be empty.
+ * Plans the observers for a live graph, begins a calibration and writes an empty record.
+ * `outputs` may be empty.
  *
  * @param record_file  any path; made absolute
- * @return as amct_create_quant_config; AMCT_BAD_CONFIG (the configuration does not fit the graph).
+ * @return as amct_create_quant_config; AMCT_BAD_CONFIG (the configuration does not fit
+ * the graph).
  */
-AMCT_API AMCT_NODISCARD amct_status amct_quantize_model(amct_calibration **out,
-                                                        const amct_source *source,
-                                                        const char *config_file,
-                                                        const char *record_file,
-                                                        amct_strings outputs, amct_error *err);
+AMCT_API AMCT_NODISCARD amct_status amct_quantize_model(
+    amct_calibration **out, const amct_source *source, const char *config_file,
+    const char *record_file, amct_strings outputs, amct_error *err);
+/** Number of edits. */
 AMCT_API size_t amct_calibration_size(const amct_calibration *calibration);
 /** Edit i, 0 <= i < size; borrowed, valid while the calibration lives. */
-AMCT_API AMCT_NODISCARD amct_status amct_calibration_edit(amct_calibration *calibration, size_t i,
-                                                          amct_live_edit *edit, amct_error *err);
+AMCT_API AMCT_NODISCARD amct_status amct_calibration_edit(amct_calibration *calibration,
+                                                          size_t i, amct_live_edit *edit,
+                                                          amct_error *err);
+/** Frees the edits; NULL is fine. The calibration itself goes on. */
 AMCT_API void amct_calibration_free(amct_calibration *calibration);
 
-/** Writes factors that this process has complete and not yet in their record (NULL: all records). */
+/** Writes factors that this process has complete and not yet in their record (NULL: all
+ * records). */
 AMCT_API AMCT_NODISCARD amct_status amct_flush_calibration(const char *record_file,
                                                            amct_error *err);
 
 /**
- * Fuses, inserts the deploy ops and writes `<save_path>_quantized.pb` and `<save_path>_quant.json` (save_path "dir/": "dir/quantized.pb").
+ * Fuses, inserts the deploy ops and writes `<save_path>_quantized.pb` and
+ * `<save_path>_quant.json` (save_path "dir/": "dir/quantized.pb").
  *
  * @param outputs  names of output nodes, without ":0"; they keep their names
- * @return AMCT_OK; AMCT_INVALID_ARGUMENT (no outputs, ":0"); AMCT_IO; AMCT_BAD_FORMAT; AMCT_BAD_GRAPH;
- *         AMCT_BAD_RECORD; AMCT_NOT_READY (the record is empty); AMCT_UNSUPPORTED. Nothing is written then.
+ * @return AMCT_OK; AMCT_INVALID_ARGUMENT (no outputs, ":0"); AMCT_IO; AMCT_BAD_FORMAT;
+ * AMCT_BAD_GRAPH; AMCT_BAD_RECORD; AMCT_NOT_READY (the record is empty);
+ * AMCT_UNSUPPORTED. Nothing is written then.
  */
-AMCT_API AMCT_NODISCARD amct_status amct_save_model(const char *pb_model, amct_strings outputs,
+AMCT_API AMCT_NODISCARD amct_status amct_save_model(const char *pb_model,
+                                                    amct_strings outputs,
                                                     const char *record_file,
-                                                    const char *save_path, amct_error *err);
+                                                    const char *save_path,
+                                                    amct_error *err);
 
 /**
  * What would be fused and quantized, as text lines sorted by place in the graph:
  *   `fold <rule> <layer> <batch norm>`, `keep <rule> <batch norm>: <reason>`,
- *   `layer <op> <name> <per_channel|per_tensor> <channels>`, `float <op> <name>: <reason>`.
+ *   `layer <op> <name> <per_channel|per_tensor> <channels>`, `float <op> <name>:
+ * <reason>`.
  * @param[out] text  NUL-terminated, freed with amct_text_free
  */
-AMCT_API AMCT_NODISCARD amct_status amct_describe_plan(char **text, const amct_source *source,
-                                                       amct_strings outputs, amct_error *err);
+AMCT_API AMCT_NODISCARD amct_status amct_describe_plan(char **text,
+                                                       const amct_source *source,
+                                                       amct_strings outputs,
+                                                       amct_error *err);
+/** Frees text that a call returned; NULL is fine. */
 AMCT_API void amct_text_free(char *text);
 
 #ifdef __cplusplus

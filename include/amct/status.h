@@ -17,17 +17,18 @@ extern "C" {
 #endif
 #define AMCT_NODISCARD __attribute__((warn_unused_result))
 
-/* One list: enum, names and documentation come from it. Numbers are pinned; append only. */
-#define AMCT_STATUS_MAP(X)                                                             \
-  X(OK, 0, "success")                                                                  \
-  X(INVALID_ARGUMENT, 1, "caller broke a documented precondition")                     \
-  X(OUT_OF_MEMORY, 2, "allocation failed")                                             \
-  X(IO, 3, "file could not be read or written")                                        \
-  X(BAD_FORMAT, 4, "input is not a well-formed file of its kind")                      \
-  X(BAD_GRAPH, 5, "graph breaks a structural invariant")                               \
-  X(UNSUPPORTED, 6, "well-formed, but outside what this version handles")              \
-  X(BAD_CONFIG, 7, "configuration names or values do not fit the graph or the schema") \
-  X(BAD_RECORD, 8, "record of factors does not fit the graph or the schema")           \
+/* One list: enum, names and documentation come from it. Numbers are pinned; append only.
+ */
+#define AMCT_STATUS_MAP(X)                                                               \
+  X(OK, 0, "success")                                                                    \
+  X(INVALID_ARGUMENT, 1, "caller broke a documented precondition")                       \
+  X(OUT_OF_MEMORY, 2, "allocation failed")                                               \
+  X(IO, 3, "file could not be read or written")                                          \
+  X(BAD_FORMAT, 4, "input is not a well-formed file of its kind")                        \
+  X(BAD_GRAPH, 5, "graph breaks a structural invariant")                                 \
+  X(UNSUPPORTED, 6, "well-formed, but outside what this version handles")                \
+  X(BAD_CONFIG, 7, "configuration names or values do not fit the graph or the schema")   \
+  X(BAD_RECORD, 8, "record of factors does not fit the graph or the schema")             \
   X(NOT_READY, 9, "calibration has not produced what is asked for")
 
 typedef enum amct_status {
@@ -39,13 +40,14 @@ typedef enum amct_status {
 enum { AMCT_ERROR_NODE_BYTES = 256, AMCT_ERROR_TEXT_BYTES = 1024 };
 
 /**
- * What went wrong, in memory that the caller owns. Zero-initialise it once; the first failure
- * is kept, later ones do not overwrite it.
+ * What went wrong, in memory that the caller owns. Zero-initialise it once; the first
+ * failure is kept, later ones do not overwrite it.
  */
 typedef struct amct_error {
   amct_status status;
   uint64_t byte_offset;             /* position in the file, 0 where it has none */
-  char node[AMCT_ERROR_NODE_BYTES]; /* offending node, layer or key; "" where it has none */
+  char node[AMCT_ERROR_NODE_BYTES]; /* offending node, layer or key; "" where it has none
+                                     */
   char text[AMCT_ERROR_TEXT_BYTES]; /* one line, lower case, no full stop */
 } amct_error;
 

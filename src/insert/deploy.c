@@ -181,8 +181,10 @@ static amct_status check_scales(const deployer *d, const job *j, const float *we
 }
 
 static void add_const(deployer *d, const amct_layer *layer, const char *name,
-                      amct_dtype dtype, const amct_shape *shape, const void *data,
-                      size_t bytes) {
+                      amct_dtype dtype, const amct_shape *shape, const void *data) {
+  size_t bytes = amct_dtype_bytes(dtype);
+  for (int i = 0; i < shape->rank; i++)
+    bytes *= (size_t)shape->dims[i];
   amct_spec *spec = amct_edits_add(d->edits, name, "Const", layer->node, true);
   amct_spec_tensor(spec, dtype, shape, data, bytes);
 }
@@ -226,7 +228,7 @@ static amct_status quantize_weights(deployer *d, const job *j, amct_error *err) 
   amct_weight_quantize(q, weights, layout, j->factors->scale_w, scales);
   add_const(d, layer, weight_name, AMCT_DTYPE_INT8, &layer->weight_shape, q,
             tensor.count);
-  add_const(d, layer, offset_name, AMCT_DTYPE_INT8, &offsets, zeros, offset_count);
+  add_const(d, layer, offset_name, AMCT_DTYPE_INT8, &offsets, zeros);
 
   amct_spec *spec =
       amct_edits_add(d->edits, name, "AscendWeightQuant", layer->node, true);
@@ -322,7 +324,7 @@ static amct_status dequantize(deployer *d, const job *j, amct_error *err) {
     deq[c] = amct_deq_pack(f->scale_d, f->scale_w_count ? f->scale_w[c] : 1.0f,
                            f->shift_count ? (uint8_t)f->shift_bit[c] : 0, 0);
   deq_name = amct_edits_free_name(d->edits, deq_name);
-  add_const(d, layer, deq_name, AMCT_DTYPE_UINT64, &shape, deq, count * sizeof *deq);
+  add_const(d, layer, deq_name, AMCT_DTYPE_UINT64, &shape, deq);
   amct_free(deq);
 
   int64_t window[2];
