@@ -18,7 +18,7 @@ lint: ## checks that build nothing
 	tools/lint.sh
 
 format: ## format C (clang-format 14) and Python in place
-	git ls-files -z '*.c' '*.h' | grep -zv '^third_party/' | xargs -0 clang-format -i
+	find . \( -path ./third_party -o -path ./build -o -name '.?*' \) -prune -o -name '*.[ch]' -print0 | xargs -0 clang-format -i
 	.venv/bin/ruff format -q python tools
 
 clean: ## remove all that was made here, virtual environments too

@@ -10,7 +10,8 @@ done
 
 # Other versions format otherwise.
 if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
-  git ls-files -z '*.c' '*.h' | grep -zv '^third_party/' | xargs -0 -r clang-format --dry-run -Werror
+  find . \( -path ./third_party -o -path ./build -o -name '.?*' \) -prune -o -name '*.[ch]' -print0 |
+    xargs -0 -r clang-format --dry-run -Werror
   echo "clang-format: all C files are formatted"
 else
   echo "clang-format 14 is not installed: the format of C files is NOT checked"
