@@ -25,6 +25,7 @@ ARROWS = {
     "tf": "base wire numeric calib",
     "cli": "",
 }
+OWN_ROOT = ("tf", "cli")  # include their own headers without a folder
 LIBRARIES = {"recipe": {"jansson.h"}}  # "x.h" that is nobody's of ours, by folder
 REPEATED_NAMES = {"CMakeLists.txt", "LICENSE", "README.md", "__init__.py"}
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">]+)[">]', re.MULTILINE)
@@ -35,7 +36,7 @@ def folder_of(path) -> str:
     parts = path.parts
     if parts[0] == "src" and len(parts) > 2:
         return parts[1]
-    return parts[0] if parts[0] in ("tf", "cli") else ""
+    return parts[0] if parts[0] in OWN_ROOT else ""
 
 
 def check_table():
@@ -66,14 +67,14 @@ def check_include(path, folder, line, name):
     target, slash, _ = name.partition("/")
     if not slash:
         same = (tree.ROOT / path).parent / name
-        if same.exists() and target.endswith(".def"):
+        if same.exists() and (target.endswith(".def") or folder in OWN_ROOT):
             return None
         if name in LIBRARIES.get(folder, ()) or not same.exists():
             return None  # a system header, or a library's
         return where + '"{}": write it with its folder'.format(name)
     if target not in ARROWS:
         return None  # <sys/stat.h>
-    base = tree.ROOT if target in ("tf", "cli") else tree.ROOT / "src"
+    base = tree.ROOT if target in OWN_ROOT else tree.ROOT / "src"
     if not (base / name).exists():
         return where + "no file " + name
     if target != folder and target not in ARROWS[folder].split():
