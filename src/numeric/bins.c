@@ -9,11 +9,11 @@
 #include "numeric/sketch.h"
 
 /* Adding one to the count just added to waits for that store: a tensor that is half zeros
- * would take twice the time. Neighbours therefore count in TABLES tables, summed at the
- * end. */
-enum { SLOTS = AMCT_SKETCH_BINS, TABLES = 4, LEAST_EXPONENT = -149 };
+ * would take twice the time. Every second value therefore counts in a table of its own,
+ * added at the end. */
+enum { SLOTS = AMCT_SKETCH_BINS, LEAST_EXPONENT = -149 };
 
-static const uint32_t k_most_in_tables = UINT32_MAX - AMCT_BINS_BLOCK;
+static const uint32_t k_most_in_table = UINT32_MAX - AMCT_BINS_BLOCK;
 
 bool amct_bins_reserve(amct_bins *bins) {
   if (bins->count != NULL) return true;
@@ -25,34 +25,26 @@ bool amct_bins_reserve(amct_bins *bins) {
 
 void amct_bins_free(amct_bins *bins) {
   amct_free(bins->count);
-  amct_free(bins->tables);
+  amct_free(bins->table);
 }
 
 void amct_bins_begin(amct_bins *bins) {
-  bins->tables = amct_alloc_array((size_t)TABLES * SLOTS, sizeof *bins->tables);
-  bins->in_tables = 0;
+  bins->table = amct_alloc_array(SLOTS, sizeof *bins->table);
+  bins->in_table = 0;
 }
 
-AMCT_CLONES static void sum_tables(uint64_t *count, uint32_t *tables) {
-  for (size_t i = 0; i < SLOTS; i++) {
-    uint64_t sum = 0;
-    for (size_t t = 0; t < TABLES; t++) {
-      sum += tables[t * SLOTS + i];
-      tables[t * SLOTS + i] = 0;
-    }
-    count[i] += sum;
-  }
-}
-
-static void empty_tables(amct_bins *bins) {
-  if (bins->in_tables != 0) sum_tables(bins->count, bins->tables);
-  bins->in_tables = 0;
+static void empty_table(amct_bins *bins) {
+  if (bins->in_table == 0) return;
+  for (size_t i = 0; i < SLOTS; i++)
+    bins->count[i] += bins->table[i];
+  memset(bins->table, 0, SLOTS * sizeof *bins->table);
+  bins->in_table = 0;
 }
 
 void amct_bins_end(amct_bins *bins) {
-  if (bins->tables != NULL) empty_tables(bins);
-  amct_free(bins->tables);
-  bins->tables = NULL;
+  if (bins->table != NULL) empty_table(bins);
+  amct_free(bins->table);
+  bins->table = NULL;
 }
 
 static size_t slot_of(const amct_bins *bins, double j) {
@@ -98,7 +90,7 @@ static void widen(amct_bins *bins, double low, double high, int exponent) {
     }
     if (last - first >= SLOTS) continue;
     if (!bins->empty && now != before) {
-      if (bins->tables != NULL) empty_tables(bins);
+      if (bins->table != NULL) empty_table(bins);
       coarsen(bins, now - before);
     }
     if (bins->empty) bins->base = first;
@@ -144,23 +136,30 @@ static void count_directly(uint64_t *count, const uint32_t *slot, size_t n) {
     count[slot[i]]++;
 }
 
-static void count_in_tables(uint32_t *tables, const uint32_t *slot, size_t n) {
-  size_t i = 0;
-  for (; i + TABLES <= n; i += TABLES) {
-    for (size_t t = 0; t < TABLES; t++)
-      tables[t * SLOTS + slot[i + t]]++;
+static void count_in_two(uint64_t *count, uint32_t *table, const uint32_t *slot,
+                         size_t n) {
+  for (size_t i = 0; i + 1 < n; i += 2) {
+    count[slot[i]]++;
+    table[slot[i + 1]]++;
   }
-  for (; i < n; i++)
-    tables[slot[i]]++;
+  if (n % 2 != 0) count[slot[n - 1]]++;
 }
 
-void amct_bins_add(amct_bins *bins, const float *values, size_t count, amct_span span) {
+void amct_bins_reach(amct_bins *bins, amct_span span) {
   double inverse = ldexp(1.0, -bins->exponent);
   double low = floor((double)span.low * inverse);
   double high = floor((double)span.high * inverse);
   if (bins->empty || low < bins->low || high > bins->high)
     widen(bins, low, high, bins->exponent);
+}
 
+void amct_bins_add(amct_bins *bins, const float *values, size_t count) {
+  if (count == 0) return;
+  if (bins->exponent == LEAST_EXPONENT && bins->low == bins->high) {
+    bins->count[slot_of(bins, bins->low)] +=
+        count; /* one value, on its edge: a dead layer */
+    return;
+  }
   uint32_t slot[AMCT_BINS_BLOCK];
   bool fast = bins->exponent >= -126 && bins->exponent <= 126 && bins->low > -0x1p31 &&
               bins->high < 0x1p31 - 1.0;
@@ -168,13 +167,13 @@ void amct_bins_add(amct_bins *bins, const float *values, size_t count, amct_span
                                    (uint32_t)(int32_t)bins->base)
                       : find_slots_slowly(slot, values, count, bins);
   bins->off_edge = bins->off_edge || off_edge != 0;
-  if (bins->tables == NULL) {
+  if (bins->table == NULL) {
     count_directly(bins->count, slot, count);
     return;
   }
-  if (bins->in_tables > k_most_in_tables) empty_tables(bins);
-  count_in_tables(bins->tables, slot, count);
-  bins->in_tables += (uint32_t)count;
+  if (bins->in_table > k_most_in_table) empty_table(bins);
+  count_in_two(bins->count, bins->table, slot, count);
+  bins->in_table += (uint32_t)count;
 }
 
 void amct_bins_merge(amct_bins *bins, const amct_bins *other) {

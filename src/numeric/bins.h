@@ -23,8 +23,8 @@ typedef struct amct_bins {
   bool empty;
   bool off_edge; /* some value is not the lower edge of its bin */
 
-  uint32_t *tables; /* during a long add: interleaved counts, see bins.c; else NULL */
-  uint32_t in_tables;
+  uint32_t *table; /* during a long add: half of the counts, see bins.c; else NULL */
+  uint32_t in_table;
 } amct_bins;
 
 typedef struct amct_span {
@@ -35,15 +35,17 @@ typedef struct amct_span {
 bool amct_bins_reserve(amct_bins *bins);
 void amct_bins_free(amct_bins *bins);
 
-/** Around many adds: counts go to interleaved tables, which is faster where values
+/** Around many adds: counts go to two tables in turn, which is faster where values
  * repeat. The bins may be read or merged only outside. Does nothing when memory runs out.
  */
 void amct_bins_begin(amct_bins *bins);
 void amct_bins_end(amct_bins *bins);
 
-/** Counts 1 <= count <= AMCT_BINS_BLOCK values in [span.low, span.high], both taken; no
- * -0. */
-void amct_bins_add(amct_bins *bins, const float *values, size_t count, amct_span span);
+/** Widens the range, and the bins if need be, to hold the span; both its ends are values
+ * to come. */
+void amct_bins_reach(amct_bins *bins, amct_span span);
+/** Counts at most AMCT_BINS_BLOCK values that are within reach. */
+void amct_bins_add(amct_bins *bins, const float *values, size_t count);
 /** Adds the counts of `other`. */
 void amct_bins_merge(amct_bins *bins, const amct_bins *other);
 /** Moves bin `low` to slot 0. */

@@ -13,4 +13,7 @@
 #define AMCT_CLONES
 #endif
 
+/* For helpers of such functions: gcc leaves plain inline ones out of the copies. */
+#define AMCT_INLINE static inline __attribute__((always_inline))
+
 #endif

@@ -2,13 +2,15 @@
 /*
  * Folding what follows a linear layer into its weights and bias.
  *
- * A fold is a list of steps in data-flow order, each acting on an output channel c. Starting from
- * factor k = 1 and shift b = 0, in double:
+ * A fold is a list of steps in data-flow order, each acting on an output channel c.
+ * Starting from factor k = 1 and shift b = 0, in double:
  *
  *   bias        b = b + bias[c]
- *   batch norm  g = scale[c] / sqrt(variance[c] + epsilon);  k = k*g;  b = (b - mean[c])*g + offset[c]
+ *   batch norm  g = scale[c] / sqrt(variance[c] + epsilon);  k = k*g;  b = (b -
+ * mean[c])*g + offset[c]
  *
- * Then w' = float32(w * k) and bias' = float32(b): one rounding, whatever the number of steps.
+ * Then w' = float32(w * k) and bias' = float32(b): one rounding, whatever the number of
+ * steps.
  */
 #ifndef AMCT_FOLD_H
 #define AMCT_FOLD_H
@@ -17,14 +19,17 @@
 
 #include <stdbool.h>
 
-typedef enum amct_fold_kind { AMCT_FOLD_BIAS = 0, AMCT_FOLD_BATCH_NORM = 1 } amct_fold_kind;
+typedef enum amct_fold_kind {
+  AMCT_FOLD_BIAS = 0,
+  AMCT_FOLD_BATCH_NORM = 1
+} amct_fold_kind;
 
 /** Arrays are float32 [channels], borrowed. */
 typedef struct amct_fold_step {
   amct_fold_kind kind;
-  const float *bias;                                  /* BIAS */
-  const float *scale, *offset, *mean, *variance;      /* BATCH_NORM */
-  float epsilon;                                      /* BATCH_NORM, >= 0 */
+  const float *bias;                             /* BIAS */
+  const float *scale, *offset, *mean, *variance; /* BATCH_NORM */
+  float epsilon;                                 /* BATCH_NORM, >= 0 */
 } amct_fold_step;
 
 /** Why values cannot be folded; AMCT_FOLDABLE where they can. */
@@ -32,20 +37,22 @@ typedef enum amct_foldable {
   AMCT_FOLDABLE = 0,
   AMCT_FOLD_NOT_FINITE,            /* NaN or infinity in a parameter */
   AMCT_FOLD_VARIANCE_NOT_POSITIVE, /* variance + epsilon <= 0 */
-  AMCT_FOLD_OVERFLOWS,             /* a factor, a shift or a folded weight leaves float32 */
+  AMCT_FOLD_OVERFLOWS, /* a factor, a shift or a folded weight leaves float32 */
 } amct_foldable;
 
-/** A weight seen as [outer, channels, inner], row-major; channel axes next to each other, flattened. */
+/** A weight seen as [outer, channels, inner], row-major; channel axes next to each other,
+ * flattened. */
 typedef struct amct_weight_layout {
   size_t outer, channels, inner;
 } amct_weight_layout;
 
-/** Runs the steps; factor and shift are double [channels]. On anything but AMCT_FOLDABLE, `*channel`
- *  (may be NULL) says where and the outputs are undefined. */
+/** Runs the steps; factor and shift are double [channels]. On anything but AMCT_FOLDABLE,
+ * `*channel` (may be NULL) says where and the outputs are undefined. */
 amct_foldable amct_fold_run(const amct_fold_step *steps, size_t count, size_t channels,
                             double *factor, double *shift, size_t *channel);
 
-/** out = float32(w * factor[channel]); out may be w. AMCT_FOLD_OVERFLOWS or NOT_FINITE name the channel. */
+/** out = float32(w * factor[channel]); out may be w. AMCT_FOLD_OVERFLOWS or NOT_FINITE
+ * name the channel. */
 amct_foldable amct_fold_weights(float *out, const float *w, amct_weight_layout layout,
                                 const double *factor, size_t *channel);
 

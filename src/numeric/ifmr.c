@@ -62,31 +62,39 @@ static candidate candidate_of(const search *s, float r) {
   return c;
 }
 
-static inline float steps_of(float x, candidate c) {
+AMCT_INLINE float steps_of(float x, candidate c) {
   float clipped = x > c.high ? c.high : x;
   clipped = clipped < c.low ? c.low : clipped;
   return amct_round_float(clipped / c.scale);
 }
 
-/* Loss over the lists: float32 value by value as over the data itself, squares and sum in
- * double. Lanes fix the order of the sum, whatever the vectors. */
-AMCT_CLONES static double list_loss(const float *x, size_t count, candidate c) {
+/* What rounding costs each value: float32 operations, as over the data itself. */
+AMCT_CLONES static void find_misses(float *miss, const float *x, size_t count,
+                                    candidate c) {
+  for (size_t i = 0; i < count; i++)
+    miss[i] = steps_of(x[i], c) * c.scale - x[i];
+}
+
+/* Squares and their sum in double. Lanes fix the order, whatever the vectors. */
+AMCT_CLONES static double sum_squares(const float *miss, size_t count) {
   double lane[LANES] = {0};
-  size_t whole = count / LANES * LANES;
-  for (size_t i = 0; i < whole; i += LANES) {
-    for (size_t l = 0; l < LANES; l++) {
-      float miss = steps_of(x[i + l], c) * c.scale - x[i + l];
-      lane[l] += (double)miss * (double)miss;
-    }
+  size_t i = 0;
+  for (; i + LANES <= count; i += LANES) {
+    for (size_t l = 0; l < LANES; l++)
+      lane[l] += (double)miss[i + l] * (double)miss[i + l];
   }
-  for (size_t i = whole; i < count; i++) {
-    float miss = steps_of(x[i], c) * c.scale - x[i];
-    lane[i - whole] += (double)miss * (double)miss;
-  }
-  double loss = 0.0;
+  for (size_t l = 0; i + l < count; l++)
+    lane[l] += (double)miss[i + l] * (double)miss[i + l];
+  double sum = 0.0;
   for (size_t l = 0; l < LANES; l++)
-    loss += lane[l];
-  return loss;
+    sum += lane[l];
+  return sum;
+}
+
+static double list_loss(const float *x, size_t count, candidate c) {
+  float miss[AMCT_SKETCH_EXACT];
+  find_misses(miss, x, count, c);
+  return sum_squares(miss, count);
 }
 
 /* Loss over the bins */
@@ -190,7 +198,10 @@ static AMCT_NOINLINE void run_search(amct_range *range, search *s,
   s->min = min < 0.0f ? min : 0.0f;
   s->asymmetric = options->asymmetric;
   sum_bins(&s->sums, &s->view);
-  candidate best = find_best(s, options);
+  candidate widest = candidate_of(s, (float)options->search_end);
+  bool is_dead = widest.scale == 1.0f && !(widest.high - widest.low > 1.0f);
+  candidate best =
+      is_dead ? widest : find_best(s, options); /* all candidates have scale 1 */
   float offset = -128.0f - amct_round_float(s->min / best.scale);
   offset = offset > 127.0f ? 127.0f : offset;
   range->scale = best.scale;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* IFMR: the activation range whose 8-bit grid loses least, searched over candidates of the upper clip. */
+/* IFMR: the activation range whose 8-bit grid loses least, searched over candidates of
+ * the upper clip. */
 #ifndef AMCT_IFMR_H
 #define AMCT_IFMR_H
 
 #include "numeric/sketch.h"
 
-/** Ranges: percentiles (0.5, 1]; search_start > 0, < search_end; 0 < search_step <= end - start. */
+/** Ranges: percentiles (0.5, 1]; search_start > 0, < search_end; 0 < search_step <= end -
+ * start. */
 typedef struct amct_ifmr_options {
   double max_percentile, min_percentile; /* 0.999999 */
   double search_start, search_end;       /* 0.7, 1.3 */
@@ -13,7 +15,8 @@ typedef struct amct_ifmr_options {
   bool asymmetric;                       /* true */
 } amct_ifmr_options;
 
-#define AMCT_IFMR_DEFAULTS {0.999999, 0.999999, 0.7, 1.3, 0.01, true}
+#define AMCT_IFMR_DEFAULTS                                                               \
+  { 0.999999, 0.999999, 0.7, 1.3, 0.01, true }
 
 typedef struct amct_range {
   float scale;    /* real units per step, > 0 */
@@ -21,20 +24,23 @@ typedef struct amct_range {
 } amct_range;
 
 /**
- * k = L - (int64)(p*L), at least 1;  max0 = max(k-th largest, 0);  min0 = min(k-th smallest, 0)
- * r_i = f32(f32(start) + f32(i*step)), i = 0, 1, ... while r_i < f32(end)
- * asymmetric: clip [min0, r*max0], scale = f32(f32(r*max0 - min0)/255), offset = -128 - round(min0/scale)
- * symmetric:  m = max(max0, -min0), clip [-r*m, r*m], scale = f32(f32(r*m)/127), /128 when max0 < -min0
- * loss = sum (round(clip(x)/scale)*scale - x)^2: double over bins, exactly over the lists
+ * k = L - (int64)(p*L), at least 1;  max0 = max(k-th largest, 0);  min0 = min(k-th
+ * smallest, 0) r_i = f32(f32(start) + f32(i*step)), i = 0, 1, ... while r_i < f32(end)
+ * asymmetric: clip [min0, r*max0], scale = f32(f32(r*max0 - min0)/255), offset = -128 -
+ * round(min0/scale) symmetric:  m = max(max0, -min0), clip [-r*m, r*m], scale =
+ * f32(f32(r*m)/127), /128 when max0 < -min0 loss = sum (round(clip(x)/scale)*scale -
+ * x)^2: double over bins, exactly over the lists
  *
- * The first minimum wins; where two losses are both below 1e-6*scale^2 (per value) the smaller r. A range that leaves float32 is taken in double. A scale below
- * 1.192092896e-7 becomes 1 (offset -128 when asymmetric). round is half away from zero.
+ * The first minimum wins; where two losses are both below 1e-6*scale^2 (per value) the
+ * smaller r. A range that leaves float32 is taken in double. A scale below 1.192092896e-7
+ * becomes 1 (offset -128 when asymmetric). round is half away from zero.
  *
- * @return AMCT_OK; AMCT_NOT_READY (an empty sketch); AMCT_INVALID_ARGUMENT (percentiles outside (0, 1], a search
- *         of no or more than 65,536 candidates); AMCT_OUT_OF_MEMORY.
+ * @return AMCT_OK; AMCT_NOT_READY (an empty sketch); AMCT_INVALID_ARGUMENT (percentiles
+ * outside (0, 1], a search of no or more than 65,536 candidates); AMCT_OUT_OF_MEMORY.
  * @par Source  shared/reference numbers.md 2, 3, Decided 1 and 3; amct.md 8.2.
  */
 AMCT_NODISCARD amct_status amct_ifmr_search(amct_range *range, amct_sketch *sketch,
-                                            const amct_ifmr_options *options, amct_error *err);
+                                            const amct_ifmr_options *options,
+                                            amct_error *err);
 
 #endif

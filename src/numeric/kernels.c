@@ -94,20 +94,20 @@ static channel_step unpack(uint64_t word) {
   return step;
 }
 
-static inline double shift_down(double v, const channel_step *step) {
+AMCT_INLINE double shift_down(double v, const channel_step *step) {
   v = floor(v / step->power);
   v = v > 32767.0 ? 32767.0 : v; /* NaN goes through */
   return v < -32768.0 ? -32768.0 : v;
 }
 
-static inline float dequant_one(float x, const channel_step *step, double area) {
+AMCT_INLINE float dequant_one(float x, const channel_step *step, double area) {
   float v = x * (float)area;
   if (step->shift > 0) v = (float)shift_down((double)v, step);
   float product = v * step->scale;
   return (float)((double)product * step->power / area);
 }
 
-static inline double dequant_one_double(double x, const channel_step *step, double area) {
+AMCT_INLINE double dequant_one_double(double x, const channel_step *step, double area) {
   double v = x * area;
   if (step->shift > 0) v = shift_down(v, step);
   return v * (double)step->scale * step->power / area;

@@ -12,18 +12,20 @@
 
 enum {
   BLOCK = AMCT_BINS_BLOCK,
-  CHUNK = 64, /* values tested at once against the lists' thresholds */
-  LANES = 16,
+  CHUNK = 16, /* values tested at once */
   CHUNKS = BLOCK / CHUNK,
-  MANY = 1 << 17 /* values from which interleaved tables are worth their summing */
+  MANY = 1 << 16 /* values from which a second table is worth its adding up */
 };
 
 struct amct_sketch {
   uint64_t count;
   amct_extremes top, bottom;
   amct_bins bins;
-  bool tidy; /* lists trimmed and sorted, bins straight */
+  amct_span reach; /* least and largest value that the bins have counted */
+  bool tidy;       /* lists trimmed and sorted, bins straight */
 };
+
+static const amct_span k_no_span = {INFINITY, -INFINITY};
 
 amct_sketch *amct_sketch_new(void) {
   amct_sketch *sketch = amct_alloc(sizeof *sketch);
@@ -33,6 +35,7 @@ amct_sketch *amct_sketch_new(void) {
   sketch->bins = (amct_bins){0};
   amct_extremes_start(&sketch->top, true);
   amct_extremes_start(&sketch->bottom, false);
+  sketch->reach = k_no_span;
   return sketch;
 }
 
@@ -47,14 +50,20 @@ static void span_take(amct_span *span, float value) {
   span->high = value > span->high ? value : span->high;
 }
 
-static const amct_span k_no_span = {INFINITY, -INFINITY};
-
-/* Into the bins with up to BLOCK values whose span is not known. */
-static void count_rest(amct_sketch *sketch, const float *values, size_t count) {
-  amct_span span = k_no_span;
+/* Lets the bins reach over the values. */
+static void reach_to(amct_sketch *sketch, const float *values, size_t count) {
+  amct_span reach = sketch->reach;
   for (size_t i = 0; i < count; i++)
-    span_take(&span, values[i]);
-  if (count != 0) amct_bins_add(&sketch->bins, values, count, span);
+    span_take(&reach, values[i]);
+  if (reach.low == sketch->reach.low && reach.high == sketch->reach.high) return;
+  amct_bins_reach(&sketch->bins, reach);
+  sketch->reach = reach;
+}
+
+/* Into the bins with up to BLOCK values, of whatever span. */
+static void count_rest(amct_sketch *sketch, const float *values, size_t count) {
+  reach_to(sketch, values, count);
+  amct_bins_add(&sketch->bins, values, count);
 }
 
 /* Appends the values that beat the list's threshold, moves the others to the front of
@@ -63,7 +72,7 @@ static void count_rest(amct_sketch *sketch, const float *values, size_t count) {
 static size_t split(amct_extremes *list, float *rest, const float *values, size_t count) {
   size_t kept = 0, at = list->count;
   for (size_t i = 0; i < count; i++) {
-    float value = values[i];
+    float value = values[i] + 0.0f; /* -0 becomes 0 */
     bool wanted = list->largest ? value > list->threshold : value < list->threshold;
     list->at[at] = value; /* no branch: each goes to both, one of the two moves on */
     at += wanted;
@@ -107,62 +116,49 @@ static size_t split_both(amct_sketch *sketch, float *rest, const float *values,
   return split(&sketch->bottom, rest, rest, kept);
 }
 
-/* Copies whole chunks, -0 as 0, with the span of each. Lanes, because a minimum over
- * floats is only vectorised where its order is spelt out. */
-AMCT_CLONES static void copy_chunks(float *to, const float *from, size_t chunks,
-                                    amct_span *spans) {
-  for (size_t c = 0; c < chunks; c++, to += CHUNK, from += CHUNK) {
-    float low[LANES], high[LANES];
-    for (size_t l = 0; l < LANES; l++)
-      low[l] = high[l] = to[l] = from[l] + 0.0f;
-    for (size_t i = LANES; i < CHUNK; i += LANES) {
-      for (size_t l = 0; l < LANES; l++) {
-        float value = from[i + l] + 0.0f;
-        to[i + l] = value;
-        low[l] = value < low[l] ? value : low[l];
-        high[l] = value > high[l] ? value : high[l];
-      }
+/* Which whole chunks hold a value outside [low, high]. */
+AMCT_CLONES static int find_strangers(uint8_t *chunk_has, const float *values,
+                                      size_t chunks, amct_span plain) {
+  int any = 0;
+  for (size_t c = 0; c < chunks; c++) {
+    int strange = 0;
+    for (size_t i = 0; i < CHUNK; i++) {
+      float value = values[c * CHUNK + i];
+      strange |= (value > plain.high) | (value < plain.low);
     }
-    for (size_t half = LANES / 2; half > 0; half /= 2) {
-      for (size_t l = 0; l < half; l++) {
-        low[l] = low[l + half] < low[l] ? low[l + half] : low[l];
-        high[l] = high[l + half] > high[l] ? high[l + half] : high[l];
-      }
-    }
-    spans[c] = (amct_span){low[0], high[0]};
+    chunk_has[c] = (uint8_t)strange;
+    any |= strange;
   }
+  return any;
 }
 
+/* Values that neither list wants and that lie where the bins have counted before are
+ * counted straight from where they are; others, rare once there have been many, are
+ * looked at one by one. */
 static void add_block(amct_sketch *sketch, const float *values, size_t count) {
+  amct_span plain = {fmaxf(sketch->reach.low, sketch->bottom.threshold),
+                     fminf(sketch->reach.high, sketch->top.threshold)};
+  uint8_t strange[CHUNKS];
+  size_t chunks = count / CHUNK, tail = chunks * CHUNK;
+  if (find_strangers(strange, values, chunks, plain) == 0 && tail == count) {
+    amct_bins_add(&sketch->bins, values, count);
+    return;
+  }
   float rest[BLOCK];
-  amct_span spans[CHUNKS];
-  size_t chunks = count / CHUNK, kept = 0;
-  amct_span span = k_no_span;
-  copy_chunks(rest, values, chunks, spans);
-  for (size_t c = 0; c < chunks; c++) {
-    float *chunk = rest + c * CHUNK;
-    if (spans[c].high > sketch->top.threshold ||
-        spans[c].low < sketch->bottom.threshold) {
-      size_t left = split_both(sketch, rest + kept, chunk, CHUNK);
-      for (size_t i = kept; i < kept + left; i++)
-        span_take(&span, rest[i]);
-      kept += left;
+  size_t kept = 0;
+  for (size_t c = 0; c <= chunks; c++) {
+    const float *chunk = values + c * CHUNK;
+    if (c < chunks && strange[c] == 0) {
+      memcpy(rest + kept, chunk, CHUNK * sizeof *rest);
+      kept += CHUNK;
       continue;
     }
-    if (kept != c * CHUNK) memmove(rest + kept, chunk, CHUNK * sizeof *rest);
-    span_take(&span, spans[c].low);
-    span_take(&span, spans[c].high);
-    kept += CHUNK;
+    size_t n = c < chunks ? CHUNK : count - tail;
+    size_t left = split_both(sketch, rest + kept, chunk, n);
+    reach_to(sketch, rest + kept, left);
+    kept += left;
   }
-  float tail[CHUNK];
-  size_t tail_count = count - chunks * CHUNK;
-  for (size_t i = 0; i < tail_count; i++)
-    tail[i] = values[chunks * CHUNK + i] + 0.0f;
-  size_t left = split_both(sketch, rest + kept, tail, tail_count);
-  for (size_t i = kept; i < kept + left; i++)
-    span_take(&span, rest[i]);
-  kept += left;
-  if (kept != 0) amct_bins_add(&sketch->bins, rest, kept, span);
+  amct_bins_add(&sketch->bins, rest, kept);
 }
 
 static AMCT_NOINLINE void add_values(amct_sketch *sketch, const float *values,
@@ -200,6 +196,8 @@ static AMCT_NOINLINE void merge(amct_sketch *sketch, const amct_sketch *other) {
   add_values(sketch, other->top.at, other->top.count);
   add_values(sketch, other->bottom.at, other->bottom.count);
   amct_bins_merge(&sketch->bins, &other->bins);
+  span_take(&sketch->reach, other->reach.low);
+  span_take(&sketch->reach, other->reach.high);
 }
 
 amct_status amct_sketch_merge(amct_sketch *sketch, const amct_sketch *other,

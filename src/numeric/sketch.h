@@ -4,12 +4,13 @@
  *
  *   top     the 4,096 largest values, exactly
  *   bottom  the 4,096 smallest of those that are not in top, exactly
- *   bins    integer counts of the rest. Bin width = the smallest power of two w, from 2^-149, for which
- *           floor(max/w) - floor(min/w) < 65,536 over the rest; value v counts in bin floor(v/w)
+ *   bins    integer counts of the rest. Bin width = the smallest power of two w, from
+ * 2^-149, for which floor(max/w) - floor(min/w) < 65,536 over the rest; value v counts in
+ * bin floor(v/w)
  *
- * All three depend on the multiset of values alone: the same bits for any order, any split into
- * batches, any number of threads, and for sketches merged. -0 counts as 0. Memory: 64 KB, 512 KB more
- * once the bins are in use, and 1 MB more during a long add.
+ * All three depend on the multiset of values alone: the same bits for any order, any
+ * split into batches, any number of threads, and for sketches merged. -0 counts as 0.
+ * Memory: 64 KB, 512 KB more once the bins are in use, and 1 MB more during a long add.
  *
  * One sketch is used by one thread at a time.
  */
@@ -34,31 +35,35 @@ size_t amct_find_not_finite(const float *values, size_t count);
 /** Adds finite values. AMCT_OUT_OF_MEMORY leaves the sketch as it was. */
 AMCT_NODISCARD amct_status amct_sketch_add(amct_sketch *sketch, const float *values,
                                            size_t count, amct_error *err);
-/** Adds all that `other` holds; the same as having seen its values. AMCT_INVALID_ARGUMENT: a sketch
- *  with itself. */
-AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch, const amct_sketch *other,
-                                             amct_error *err);
+/** Adds all that `other` holds; the same as having seen its values.
+ * AMCT_INVALID_ARGUMENT: a sketch with itself. */
+AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch,
+                                             const amct_sketch *other, amct_error *err);
 
 /** Read-only contents, valid until the sketch changes. */
 typedef struct amct_sketch_view {
-  uint64_t count;      /* all values */
-  const float *top;    /* descending, top_count */
+  uint64_t count;   /* all values */
+  const float *top; /* descending, top_count */
   size_t top_count;
   const float *bottom; /* ascending, bottom_count */
   size_t bottom_count;
-  const uint64_t *bins; /* bin_count; bin i holds values in [ (first+i)*width, (first+i+1)*width ) */
-  size_t bin_count;     /* 0 while everything fits the lists */
-  double first;         /* an integer */
+  const uint64_t
+      *bins; /* bin_count; bin i holds values in [ (first+i)*width, (first+i+1)*width ) */
+  size_t bin_count; /* 0 while everything fits the lists */
+  double first;     /* an integer */
   double width;
-  bool on_edges; /* every value counted is the lower edge of its bin: pictures, integers */
+  bool
+      on_edges; /* every value counted is the lower edge of its bin: pictures, integers */
 } amct_sketch_view;
 
 amct_sketch_view amct_sketch_look(amct_sketch *sketch); /* sorts the lists in place */
 
-/** The value that stands for a bin: its middle, or its lower edge where all values are on edges. */
+/** The value that stands for a bin: its middle, or its lower edge where all values are on
+ * edges. */
 double amct_sketch_bin_value(const amct_sketch_view *view, size_t bin);
 
-/** k-th largest and k-th smallest value, 1 <= k <= count; exact for k <= 4,096, else amct_sketch_bin_value. */
+/** k-th largest and k-th smallest value, 1 <= k <= count; exact for k <= 4,096, else
+ * amct_sketch_bin_value. */
 float amct_sketch_largest(const amct_sketch_view *view, uint64_t k);
 float amct_sketch_smallest(const amct_sketch_view *view, uint64_t k);
 

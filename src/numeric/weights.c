@@ -90,7 +90,7 @@ amct_status amct_weight_scales(float *scale, const float *w, amct_weight_layout 
   return AMCT_OK;
 }
 
-static inline int8_t quantize_one(float w, float scale) {
+AMCT_INLINE int8_t quantize_one(float w, float scale) {
   float q = amct_round_float(w / scale);
   q = q > 127.0f ? 127.0f : q;
   q = q >= -128.0f ? q
