@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the user asked for: the quantization configuration, its defaults, its JSON file. */
+/* What the user asked for: the configuration, its defaults, its JSON file. */
 #ifndef AMCT_RECIPE_H
 #define AMCT_RECIPE_H
 
@@ -12,7 +12,7 @@ typedef struct amct_layer_recipe {
   const amct_layer *layer; /* borrowed from the layers that the recipe was made for */
   bool enabled;            /* quant_enable */
   amct_ifmr_options range; /* activation_quant_params; asymmetric resolved */
-  bool channel_wise;       /* weight_quant_params.channel_wise; false for layers without weights */
+  bool channel_wise;       /* weight_quant_params; false for layers without weights */
 } amct_layer_recipe;
 
 typedef struct amct_recipe {
@@ -35,33 +35,37 @@ typedef struct amct_recipe_options {
 } amct_recipe_options;
 
 /**
- * The default recipe for the layers that can be quantized. AMCT_BAD_CONFIG: a skipped name twice, not in the
- * graph (nearest names suggested), or not quantizable (its reason); nothing left to quantize.
+ * The default recipe for the layers that can be quantized. AMCT_BAD_CONFIG: a skipped
+ * name twice, not in the graph (nearest names suggested), or not quantizable (its
+ * reason); nothing left to quantize.
  */
-AMCT_NODISCARD amct_status amct_recipe_defaults(amct_recipe *recipe, const amct_layers *layers,
+AMCT_NODISCARD amct_status amct_recipe_defaults(amct_recipe *recipe,
+                                                const amct_layers *layers,
                                                 const amct_graph *graph,
                                                 const amct_recipe_options *options,
                                                 amct_error *err);
-/** Writes the JSON: key order of amct.md 3, layers by name, indent 4, "," and ":" without blanks. */
+/** Writes the JSON: key order of amct.md 3, layers by name, indent 4, "," and ":" without
+ * blanks. */
 AMCT_NODISCARD amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
                                              amct_error *err);
 /**
- * Reads and checks a configuration. Missing keys get defaults; layers absent from the file are not quantized.
- * AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and column); AMCT_BAD_CONFIG naming file, layer, key, value
- * and what is allowed.
+ * Reads and checks a configuration. Missing keys get defaults; layers absent from the
+ * file are not quantized. AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and
+ * column); AMCT_BAD_CONFIG naming file, layer, key, value and what is allowed.
  */
 AMCT_NODISCARD amct_status amct_recipe_read(amct_recipe *recipe, const char *path,
-                                            const amct_layers *layers, const amct_graph *graph,
-                                            amct_error *err);
-/** The two globals that fusion needs, read without a graph's layers (which depend on fusion). */
+                                            const amct_layers *layers,
+                                            const amct_graph *graph, amct_error *err);
+/** The two globals that fusion needs, read without a graph's layers (which depend on
+ * fusion). */
 typedef struct amct_recipe_fusion {
   bool do_fusion;
   const char **skip_fusion_layers;
   size_t skip_fusion_count;
   amct_arena arena;
 } amct_recipe_fusion; /* zero-initialise; free the arena */
-AMCT_NODISCARD amct_status amct_recipe_read_fusion(amct_recipe_fusion *fusion, const char *path,
-                                                   amct_error *err);
+AMCT_NODISCARD amct_status amct_recipe_read_fusion(amct_recipe_fusion *fusion,
+                                                   const char *path, amct_error *err);
 void amct_recipe_free(amct_recipe *recipe);
 
 #endif

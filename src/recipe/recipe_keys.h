@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keys of the configuration as rows (recipe_keys.def), and values of jansson read and
+ * written by them. */
+#ifndef AMCT_RECIPE_KEYS_H
+#define AMCT_RECIPE_KEYS_H
+
+#include <jansson.h>
+
+#include "base/alloc.h"
+#include "recipe/recipe.h"
+
+typedef enum amct_recipe_object {
+  AMCT_RECIPE_GLOBAL,
+  AMCT_RECIPE_LAYER,
+  AMCT_RECIPE_ACTIVATION,
+  AMCT_RECIPE_WEIGHT,
+} amct_recipe_object;
+
+typedef enum amct_recipe_kind {
+  AMCT_RECIPE_ONLY,
+  AMCT_RECIPE_FLAG,
+  AMCT_RECIPE_COUNT,
+  AMCT_RECIPE_REAL,
+  AMCT_RECIPE_PAIR,
+  AMCT_RECIPE_NAMES,
+  AMCT_RECIPE_OBJECT,
+  AMCT_RECIPE_REFUSED,
+} amct_recipe_kind;
+
+typedef enum amct_recipe_written {
+  AMCT_RECIPE_NO,
+  AMCT_RECIPE_YES,
+  AMCT_RECIPE_IF_CHANGED,
+} amct_recipe_written;
+
+typedef struct amct_recipe_key {
+  amct_recipe_object object; /* that it stands in */
+  const char *name;
+  amct_recipe_kind kind;
+  size_t place; /* in amct_recipe or amct_layer_recipe; OBJECT: an amct_recipe_object */
+  const char *fallback; /* as JSON; NULL: from another setting */
+  amct_recipe_written written;
+  double low, high;
+  const char *allowed;
+  const char *meaning;
+} amct_recipe_key;
+
+/** Row i; NULL past the last. */
+const amct_recipe_key *amct_recipe_key_at(size_t i);
+const amct_recipe_key *amct_recipe_key_find(amct_recipe_object object, const char *name);
+
+enum {
+  AMCT_RECIPE_KEY_COUNT = 0
+#define KEY(...) +1
+#include "recipe/recipe_keys.def"
+#undef KEY
+};
+
+/** The defaults of all rows, parsed; NULL where there is none. */
+typedef struct amct_recipe_fallbacks {
+  json_t *at[AMCT_RECIPE_KEY_COUNT];
+} amct_recipe_fallbacks; /* zero-initialise */
+AMCT_NODISCARD amct_status amct_recipe_fallbacks_make(amct_recipe_fallbacks *fallbacks,
+                                                      amct_error *err);
+void amct_recipe_fallbacks_free(amct_recipe_fallbacks *fallbacks);
+
+/** Where a value stands, for messages. */
+typedef struct amct_recipe_spot {
+  const char *path;  /* file */
+  const char *layer; /* NULL: a global */
+  const amct_recipe_key *key;
+} amct_recipe_spot;
+
+/** AMCT_BAD_CONFIG "<path>: "<layer>": <key> is <value>: <allowed> is allowed". `value`
+ * NULL: without it. */
+amct_status amct_recipe_fail(const amct_recipe_spot *spot, const json_t *value,
+                             const char *allowed, amct_error *err);
+/** Checks a value against its row and stores it; `base` is an amct_recipe (GLOBAL) or an
+ * amct_layer_recipe. */
+AMCT_NODISCARD amct_status amct_recipe_store(const amct_recipe_spot *spot,
+                                             const json_t *value, void *base,
+                                             amct_arena *arena, amct_error *err);
+/** Searches that make no sense or would not end: search_range and search_step together.
+ */
+AMCT_NODISCARD amct_status amct_recipe_check_search(const amct_recipe_spot *spot,
+                                                    const amct_ifmr_options *range,
+                                                    amct_error *err);
+
+/** Parses a whole file; the top is an object. AMCT_IO; AMCT_BAD_FORMAT with line and
+ * column. */
+AMCT_NODISCARD amct_status amct_recipe_load(json_t **root, const char *path,
+                                            amct_error *err);
+/** Appends `root` as Python's json.dumps(indent=4, separators=(",", ":")) prints it;
+ * reals as short as they may be. */
+AMCT_NODISCARD amct_status amct_recipe_dump(json_t *root, amct_buffer *buffer,
+                                            amct_error *err);
+/** jansson allocates through base/alloc.h from now on. */
+void amct_recipe_use_alloc(void);
+
+#endif

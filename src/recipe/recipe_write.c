@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "recipe/recipe_private.h"
+
+#include <stdlib.h>
+
+typedef struct writer {
+  const amct_recipe *recipe;
+  const amct_recipe_fallbacks *fallbacks;
+} writer;
+
+/* ---- values to JSON; NULL: memory ran out, or a name is not UTF-8 ---- */
+
+static json_t *real_at(const uint8_t *place) {
+  double real = 0;
+  memcpy(&real, place, sizeof real);
+  return json_real(real);
+}
+
+static json_t *pair_at(const uint8_t *place) {
+  json_t *pair = json_array();
+  if (json_array_append_new(pair, real_at(place)) != 0 ||
+      json_array_append_new(pair, real_at(place + sizeof(double))) != 0) {
+    json_decref(pair);
+    return NULL;
+  }
+  return pair;
+}
+
+static json_t *names_of(const char *const *names, size_t count) {
+  json_t *list = json_array();
+  for (size_t i = 0; i < count; i++) {
+    if (json_array_append_new(list, json_string(names[i])) != 0) {
+      json_decref(list);
+      return NULL;
+    }
+  }
+  return list;
+}
+
+static json_t *value_at(const writer *w, size_t row, const void *base) {
+  const amct_recipe_key *key = amct_recipe_key_at(row);
+  const uint8_t *place = (const uint8_t *)base + key->place;
+  bool flag = false;
+  int64_t count = 0;
+  switch (key->kind) {
+  case AMCT_RECIPE_FLAG:
+    memcpy(&flag, place, sizeof flag);
+    return json_boolean(flag);
+  case AMCT_RECIPE_COUNT:
+    memcpy(&count, place, sizeof count);
+    return json_integer(count);
+  case AMCT_RECIPE_REAL:
+    return real_at(place);
+  case AMCT_RECIPE_PAIR:
+    return pair_at(place);
+  case AMCT_RECIPE_NAMES: /* the only one */
+    return names_of(w->recipe->skip_fusion_layers, w->recipe->skip_fusion_count);
+  case AMCT_RECIPE_ONLY:
+    return json_incref(w->fallbacks->at[row]);
+  case AMCT_RECIPE_OBJECT:
+  case AMCT_RECIPE_REFUSED:
+    break;
+  }
+  return NULL;
+}
+
+/* ---- objects ---- */
+
+static bool is_written(const writer *w, const amct_recipe_key *key,
+                       const amct_layer_recipe *entry) {
+  if (key->written != AMCT_RECIPE_IF_CHANGED) return key->written == AMCT_RECIPE_YES;
+  return entry->range.asymmetric != w->recipe->activation_offset; /* the only such key */
+}
+
+static bool put_rows(const writer *w, json_t *to, amct_recipe_object object,
+                     const void *base) {
+  for (size_t i = 0; i < AMCT_RECIPE_KEY_COUNT; i++) {
+    const amct_recipe_key *key = amct_recipe_key_at(i);
+    if (key->object != object || key->kind == AMCT_RECIPE_OBJECT ||
+        !is_written(w, key, base))
+      continue;
+    if (json_object_set_new(to, key->name, value_at(w, i, base)) != 0) return false;
+  }
+  return true;
+}
+
+static bool put_section(const writer *w, json_t *to, const amct_recipe_key *key,
+                        const amct_layer_recipe *entry) {
+  json_t *section = json_object();
+  if (section == NULL) return false;
+  if (!put_rows(w, section, (amct_recipe_object)key->place, entry)) {
+    json_decref(section);
+    return false;
+  }
+  return json_object_set_new(to, key->name, section) == 0;
+}
+
+static json_t *layer_object(const writer *w, const amct_layer_recipe *entry) {
+  json_t *object = json_object();
+  bool weighted = entry->layer->op->weight >= 0;
+  bool fine = object != NULL && put_rows(w, object, AMCT_RECIPE_LAYER, entry);
+  const amct_recipe_key *key;
+  for (size_t i = 0; fine && (key = amct_recipe_key_at(i)) != NULL; i++) {
+    if (key->object != AMCT_RECIPE_LAYER || key->kind != AMCT_RECIPE_OBJECT) continue;
+    if (key->place == AMCT_RECIPE_WEIGHT && !weighted) continue;
+    fine = put_section(w, object, key, entry);
+  }
+  if (fine) return object;
+  json_decref(object);
+  return NULL;
+}
+
+/* ---- the file ---- */
+
+static int by_name(const void *a, const void *b) {
+  const amct_layer_recipe *const *left = a;
+  const amct_layer_recipe *const *right = b;
+  return strcmp((*left)->name, (*right)->name);
+}
+
+/* A name that a JSON file cannot hold as a layer. */
+static amct_status check_name(const char *name, amct_error *err) {
+  json_t *any = json_string_nocheck(name);
+  json_t *utf8 = json_string(name);
+  amct_status status = AMCT_OK;
+  if (any == NULL)
+    status = amct_fail_memory(err);
+  else if (utf8 == NULL)
+    status =
+        amct_fail(err, AMCT_BAD_CONFIG, name,
+                  "layer \"%.200s\": the name is not UTF-8: JSON cannot hold it", name);
+  else if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL)
+    status = amct_fail(err, AMCT_BAD_CONFIG, name,
+                       "layer \"%s\": the configuration has a setting of that name: "
+                       "rename the layer",
+                       name);
+  json_decref(any);
+  json_decref(utf8);
+  return status;
+}
+
+static amct_status put_layers(const writer *w, json_t *root, amct_error *err) {
+  size_t count = w->recipe->layer_count;
+  const amct_layer_recipe **sorted = amct_alloc_array(count, sizeof *sorted);
+  amct_status status = AMCT_OK;
+  if (sorted == NULL) return amct_fail_memory(err);
+  for (size_t i = 0; i < count; i++)
+    sorted[i] = &w->recipe->layers[i];
+  qsort(sorted, count, sizeof *sorted, by_name);
+  for (size_t i = 0; i < count && status == AMCT_OK; i++) {
+    status = check_name(sorted[i]->name, err);
+    if (status == AMCT_OK &&
+        json_object_set_new(root, sorted[i]->name, layer_object(w, sorted[i])) != 0)
+      status = amct_fail_memory(err);
+  }
+  amct_free(sorted);
+  return status;
+}
+
+amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
+                              amct_error *err) {
+  amct_recipe_fallbacks fallbacks = {0};
+  const writer w = {recipe, &fallbacks};
+  amct_buffer buffer = {0};
+  json_t *root = NULL;
+  amct_status status;
+
+  if ((status = amct_recipe_fallbacks_make(&fallbacks, err)) != AMCT_OK) goto done;
+  root = json_object();
+  if (root == NULL || !put_rows(&w, root, AMCT_RECIPE_GLOBAL, recipe)) {
+    status = amct_fail_memory(err);
+    goto done;
+  }
+  if ((status = put_layers(&w, root, err)) != AMCT_OK ||
+      (status = amct_recipe_dump(root, &buffer, err)) != AMCT_OK)
+    goto done;
+  status = amct_output_whole(path, buffer.data, buffer.size, err);
+done:
+  json_decref(root);
+  amct_buffer_free(&buffer);
+  amct_recipe_fallbacks_free(&fallbacks);
+  return status;
+}
