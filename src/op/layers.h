@@ -12,12 +12,14 @@ typedef struct amct_layer {
   amct_edge weight;       /* as the layer reads it; node NULL: none */
   amct_node *weight_node; /* Const or variable behind it */
   amct_shape weight_shape;
-  amct_node *bias;        /* the BiasAdd that directly follows, alone, with a parameter as bias; or NULL */
-  amct_node *output;      /* bias, or node: what the dequantization reads */
-  int64_t channels;       /* output channels, -1 unknown or no weights */
-  amct_grid grid;         /* default granularity; PER_TENSOR for a Conv2D that covers the whole plane */
-  bool channels_first;    /* NCHW */
-  const char *reason;     /* why it cannot be quantized; NULL: it can */
+  amct_node *bias; /* the BiasAdd that directly follows, alone, with a parameter as bias;
+                      or NULL */
+  amct_node *output; /* bias, or node: what the dequantization reads */
+  int64_t channels;  /* output channels, -1 unknown or no weights */
+  amct_grid
+      grid; /* default granularity; PER_TENSOR for a Conv2D that covers the whole plane */
+  bool channels_first; /* NCHW */
+  const char *reason;  /* why it cannot be quantized; NULL: it can */
 } amct_layer;
 
 typedef struct amct_layers {
@@ -25,11 +27,11 @@ typedef struct amct_layers {
   size_t count;
 } amct_layers; /* zero-initialise */
 
-/** All nodes whose op is a layer in ops.def; those that cannot be quantized carry the reason.
- *  `outputs` are model outputs: a layer named there has no bias behind it. */
+/** All nodes whose op is a layer in ops.def; those that cannot be quantized carry the
+ * reason. `outputs` are model outputs: a layer named there has no bias behind it. */
 AMCT_NODISCARD amct_status amct_layers_find(amct_layers *layers, amct_graph *graph,
-                                            const char *const *outputs, size_t output_count,
-                                            amct_error *err);
+                                            const char *const *outputs,
+                                            size_t output_count, amct_error *err);
 void amct_layers_free(amct_layers *layers);
 /** NULL if no layer has that name. */
 amct_layer *amct_layers_get(const amct_layers *layers, const char *name);

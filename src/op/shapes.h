@@ -7,7 +7,8 @@
 
 typedef struct amct_shapes amct_shapes;
 
-/** Infers every output 0 (and more where an op has more). Linear in nodes; loops give unknown. */
+/** Infers every output 0 (and more where an op has more). Linear in nodes; loops give
+ * unknown. */
 AMCT_NODISCARD amct_status amct_shapes_infer(amct_shapes **out, const amct_graph *graph,
                                              amct_error *err);
 void amct_shapes_free(amct_shapes *shapes);

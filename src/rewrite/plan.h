@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The plan of fusions: the graph after them, the folds that each layer is owed, and a decision for each place
- * where a rule looked. Planning needs no values where parameters are variables, so the plan made from a live
- * graph and the one made from its frozen pb are the same; amct_plan_settle computes the constants (frozen pb only).
+ * The plan of fusions: the graph after them, the folds that each layer is owed, and a
+ * decision for each place where a rule looked. Planning needs no values where parameters
+ * are variables, so the plan made from a live graph and the one made from its frozen pb
+ * are the same; amct_plan_settle computes the constants (frozen pb only).
  */
 #ifndef AMCT_PLAN_H
 #define AMCT_PLAN_H
@@ -23,7 +24,8 @@ typedef struct amct_fold_ref {
 typedef struct amct_fold {
   amct_node *layer;
   AMCT_VEC(amct_fold_ref) steps;
-  amct_node *bias_const; /* Const that holds the folded bias; without a value until settled */
+  amct_node
+      *bias_const; /* Const that holds the folded bias; without a value until settled */
 } amct_fold;
 
 typedef struct amct_decision {
@@ -49,8 +51,10 @@ typedef struct amct_plan_options {
 
 /** Runs the rules of rules.def over `graph`, which the plan borrows and changes. */
 AMCT_NODISCARD amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
-                                          const amct_plan_options *options, amct_error *err);
-/** Computes folded weights and biases and writes them into the graph. Variables: AMCT_UNSUPPORTED naming the layer. */
+                                          const amct_plan_options *options,
+                                          amct_error *err);
+/** Computes folded weights and biases and writes them into the graph. Variables:
+ * AMCT_UNSUPPORTED naming the layer. */
 AMCT_NODISCARD amct_status amct_plan_settle(amct_plan *plan, amct_error *err);
 /** NULL if nothing is folded into the layer. */
 const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Protobuf text format: a stream of events, without a schema. Grammar in full: `#` comments,
- * `{}` and `<>`, an optional `:` before braces, lists in brackets, string escapes and adjacent
- * strings, `,` and `;` between fields, several values a line. Left out: `[extension.name]`
- * fields, which are refused. */
+/* Protobuf text format: a stream of events, without a schema. Grammar in full: `#`
+ * comments,
+ * `{}` and `<>`, an optional `:` before braces, lists in brackets, string escapes and
+ * adjacent strings, `,` and `;` between fields, several values a line. Left out:
+ * `[extension.name]` fields, which are refused. */
 #ifndef AMCT_TEXTPROTO_H
 #define AMCT_TEXTPROTO_H
 
@@ -41,7 +42,8 @@ typedef struct amct_text_reader {
   uint32_t line;   /* of the current token, from 1 */
   uint32_t depth;  /* messages that are open */
   amct_slice name; /* of the current field */
-  amct_slice value; /* SCALAR: the token as written, "-" joined to it; strings unescaped */
+  amct_slice
+      value; /* SCALAR: the token as written, "-" joined to it; strings unescaped */
   bool after_field; /* a ',' or ';' may follow */
   bool quoted;      /* SCALAR: value came from a string literal */
   amct_text_level level[AMCT_TEXT_DEPTH_MAX + 1];
@@ -51,7 +53,8 @@ typedef struct amct_text_reader {
 /** Nothing is allocated until a value needs it. */
 void amct_text_reader_open(amct_text_reader *reader, amct_slice text);
 /** Next event. `name` points into the text; `value` stays valid until the next call.
- *  AMCT_BAD_FORMAT names the line; AMCT_OUT_OF_MEMORY. After a failure only close may be called. */
+ *  AMCT_BAD_FORMAT names the line; AMCT_OUT_OF_MEMORY. After a failure only close may be
+ * called. */
 AMCT_NODISCARD amct_status amct_text_next(amct_text_reader *reader,
                                           amct_text_event *event, amct_error *err);
 void amct_text_reader_close(amct_text_reader *reader);
