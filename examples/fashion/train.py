@@ -41,7 +41,7 @@ BN_DECAY = 0.98
 # Smaller than usual on purpose: a channel that dies early in training is then folded
 # into weights far above the others', as happens in large networks, and 8 bits with one
 # scale per tensor suffer from it.
-BN_EPSILON = 3e-4
+BN_EPSILON = 5e-5
 SHIFT = 1  # augmentation: up to one pixel each way
 
 # Attributes younger than TensorFlow 1.15 whose default means "as before": without
