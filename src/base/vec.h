@@ -28,6 +28,7 @@
   } while (0)
 
 /** Room for one more element; used by the macro. */
-bool amct_vec_grow(void **at, size_t count, size_t *capacity, size_t bytes_each);
+AMCT_INTERNAL bool amct_vec_grow(void **at, size_t count, size_t *capacity,
+                                 size_t bytes_each);
 
 #endif
