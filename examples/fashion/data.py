@@ -85,9 +85,7 @@ def read_idx(path: Path, magic: int, count: int, item: tuple[int, ...]) -> np.nd
                 raise DataError(f"{path}: ends within its header")
             found = header.unpack(raw)
             if found[0] != magic:
-                raise DataError(
-                    f"{path}: magic number 0x{found[0]:08x}, expected 0x{magic:08x}"
-                )
+                raise DataError(f"{path}: magic number 0x{found[0]:08x}, expected 0x{magic:08x}")
             if found != expected:
                 shapes = f"{_shape(found[1:])}, expected {_shape(expected[1:])}"
                 raise DataError(f"{path}: holds {shapes}")

@@ -43,12 +43,8 @@ def write(subset: dict[str, data.Pictures]) -> None:
     data.SUBSET_DIR.mkdir(exist_ok=True)
     for prefix, pictures in subset.items():
         stem = str(data.SUBSET_DIR / prefix)
-        write_idx(
-            Path(stem + "-images-idx3-ubyte.gz"), data.IMAGES_MAGIC, pictures.images
-        )
-        write_idx(
-            Path(stem + "-labels-idx1-ubyte.gz"), data.LABELS_MAGIC, pictures.labels
-        )
+        write_idx(Path(stem + "-images-idx3-ubyte.gz"), data.IMAGES_MAGIC, pictures.images)
+        write_idx(Path(stem + "-labels-idx1-ubyte.gz"), data.LABELS_MAGIC, pictures.labels)
 
 
 def check(subset: dict[str, data.Pictures]) -> bool:
@@ -59,9 +55,8 @@ def check(subset: dict[str, data.Pictures]) -> bool:
         equal = np.array_equal(found.images, pictures.images) and np.array_equal(
             found.labels, pictures.labels
         )
-        print(
-            "{}: {}".format(prefix, "as in the full data set" if equal else "DIFFERS")
-        )
+        verdict = "as in the full data set" if equal else "DIFFERS"
+        print(f"{prefix}: {verdict}")
         same = same and equal
     return same
 

@@ -65,9 +65,7 @@ def quantize_weights(folded: tf.GraphDef, per_channel: bool) -> tf.GraphDef:
     return graph
 
 
-def data_ranges(
-    folded: tf.GraphDef, batches: list[np.ndarray]
-) -> dict[str, tuple[float, float]]:
+def data_ranges(folded: tf.GraphDef, batches: list[np.ndarray]) -> dict[str, tuple[float, float]]:
     """Least and greatest value of the data that each quantized layer reads."""
     layers = [node for node in folded.node if node.op in QUANTIZED]
     with tf.Graph().as_default() as graph:
@@ -83,9 +81,7 @@ def data_ranges(
     }
 
 
-def quantize_data(
-    graph_def: tf.GraphDef, ranges: dict[str, tuple[float, float]]
-) -> tf.GraphDef:
+def quantize_data(graph_def: tf.GraphDef, ranges: dict[str, tuple[float, float]]) -> tf.GraphDef:
     """Put a FakeQuantWithMinMaxArgs before each layer in `ranges`."""
     graph = tf.GraphDef()
     graph.CopyFrom(graph_def)
@@ -101,9 +97,7 @@ def quantize_data(
     return graph
 
 
-def quantize(
-    frozen: tf.GraphDef, batches: list[np.ndarray], per_channel: bool
-) -> tf.GraphDef:
+def quantize(frozen: tf.GraphDef, batches: list[np.ndarray], per_channel: bool) -> tf.GraphDef:
     """The whole of it: fold, round weights, round data over the batches' ranges."""
     folded = fold_batch_norms(frozen)
     ranges = data_ranges(folded, batches)

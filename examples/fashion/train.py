@@ -70,9 +70,7 @@ class Network:
         """A variable with He's initial values, subject to weight decay."""
         spread = float(np.sqrt(2.0 / fan))
         initial = tf.truncated_normal_initializer(stddev=spread, seed=SEED)
-        weights = tf.get_variable(
-            "weights", shape, initializer=initial, use_resource=True
-        )
+        weights = tf.get_variable("weights", shape, initializer=initial, use_resource=True)
         self.decayed.append(weights)
         return weights
 
@@ -109,12 +107,8 @@ class Network:
         """Convolution, batch norm."""
         with tf.variable_scope(name):
             inputs = int(x.shape[-1])
-            weights = self._weights(
-                (size, size, inputs, channels), size * size * inputs
-            )
-            x = tf.nn.conv2d(
-                x, filter=weights, strides=[1, 1, 1, 1], padding="SAME", name="Conv2D"
-            )
+            weights = self._weights((size, size, inputs, channels), size * size * inputs)
+            x = tf.nn.conv2d(x, filter=weights, strides=[1, 1, 1, 1], padding="SAME", name="Conv2D")
             return self._batch_norm(x)
 
     def depthwise(self, x: tf.Tensor, name: str, stride: int) -> tf.Tensor:
@@ -203,9 +197,7 @@ def augmented_batches(
         top, left = random.randint(0, 2 * SHIFT + 1, (2, BATCH, 1))
         columns = np.where(random.rand(BATCH, 1) < 0.5, line, line[::-1]) + left
         rows = line + top
-        moved = padded[
-            np.arange(BATCH)[:, None, None], rows[:, :, None], columns[:, None, :]
-        ]
+        moved = padded[np.arange(BATCH)[:, None, None], rows[:, :, None], columns[:, None, :]]
         yield data.to_input(moved), pictures.labels[chosen]
 
 
@@ -227,9 +219,7 @@ class Inference:
     def __init__(self) -> None:
         self.graph = tf.Graph()
         with self.graph.as_default():
-            images = tf.placeholder(
-                tf.float32, [None, data.SIDE, data.SIDE, 1], name="input"
-            )
+            images = tf.placeholder(tf.float32, [None, data.SIDE, data.SIDE, 1], name="input")
             self.logits = Network(is_training=False).logits(images)
             self.saver = Assigner()
         self.session = tf.Session(graph=self.graph)
@@ -260,9 +250,7 @@ class Assigner:
 
     def run(self, session: tf.Session, values: dict[str, np.ndarray]) -> None:
         """Assign `values`; those of other variables are ignored."""
-        session.run(
-            self._assign, {feed: values[name] for name, feed in self._feeds.items()}
-        )
+        session.run(self._assign, {feed: values[name] for name, feed in self._feeds.items()})
 
 
 def train(epochs: int, seconds_between_lines: float = 5.0) -> tf.GraphDef:
@@ -282,9 +270,7 @@ def train(epochs: int, seconds_between_lines: float = 5.0) -> tf.GraphDef:
         for epoch in range(1, epochs + 1):
             started = shown = time.time()
             total = 0.0
-            for number, (images, labels) in enumerate(
-                augmented_batches(training_split, random), 1
-            ):
+            for number, (images, labels) in enumerate(augmented_batches(training_split, random), 1):
                 feed = {graph.images: images, graph.labels: labels}
                 loss, _ = session.run([graph.loss, graph.step], feed)
                 total += float(loss)
