@@ -68,14 +68,14 @@ static amct_status check_weight_counts(const checker *c) {
   const amct_factors *f = c->now;
   int64_t channels = c->layer->channels;
   if (f->scale_w_count == 0)
-    return FAIL(c, "scale_w is missing: a %s has weights", c->layer->op->op);
+    return FAIL(c, "scale_w is missing: %s has weights", c->layer->op->op);
   if (f->offset_w_count != f->scale_w_count)
     return FAIL(c, "%zu offset_w for %zu scale_w", f->offset_w_count, f->scale_w_count);
   if (f->shift_count != 0 && f->shift_count != f->scale_w_count)
     return FAIL(c, "%zu shift_bit for %zu scale_w", f->shift_count, f->scale_w_count);
   if (f->scale_w_count == 1) return AMCT_OK;
   if (c->layer->op->grid == AMCT_PER_TENSOR)
-    return FAIL(c, "%zu scale_w: a %s has one for all its weights", f->scale_w_count,
+    return FAIL(c, "%zu scale_w: %s has one for all its weights", f->scale_w_count,
                 c->layer->op->op);
   if (channels >= 0 && f->scale_w_count != (uint64_t)channels)
     return FAIL(c, "%zu scale_w for %lld output channels: one or one each is wanted",
@@ -100,9 +100,9 @@ static amct_status check_no_weights(const checker *c) {
   const amct_factors *f = c->now;
   const char *name = f->scale_w_count != 0 ? "scale_w" : "offset_w";
   if (f->scale_w_count + f->offset_w_count != 0)
-    return FAIL(c, "%s is given: a %s has no weights", name, c->layer->op->op);
+    return FAIL(c, "%s is given: %s has no weights", name, c->layer->op->op);
   if (f->shift_count > 1 || (f->shift_count == 1 && f->shift_bit[0] != 0))
-    return FAIL(c, "shift_bit[0] is %u: a %s has no shift", (unsigned)f->shift_bit[0],
+    return FAIL(c, "shift_bit[0] is %u: %s has no shift", (unsigned)f->shift_bit[0],
                 c->layer->op->op);
   return AMCT_OK;
 }

@@ -75,7 +75,7 @@ static amct_status check_channel_wise(const amct_recipe_spot *spot,
   if (!entry->channel_wise || amct_lookup_fusible(entry->layer)) return AMCT_OK;
   amct_recipe_spot where = *spot;
   where.key = amct_recipe_key_find(AMCT_RECIPE_WEIGHT, "channel_wise");
-  snprintf(wrong, sizeof wrong, "is true: a %s has no scales by channel, false is wanted",
+  snprintf(wrong, sizeof wrong, "is true: %s has no scales by channel, false is wanted",
            entry->layer->op->op);
   return amct_recipe_fail(&where, NULL, wrong, err);
 }

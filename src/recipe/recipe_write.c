@@ -118,25 +118,29 @@ static int by_name(const void *a, const void *b) {
   return strcmp((*left)->name, (*right)->name);
 }
 
+/* jansson refuses what is not UTF-8 as it answers a lack of memory: by NULL. */
+static bool is_utf8(const char *name, bool *memory_ran_out) {
+  json_t *utf8 = json_string(name);
+  json_t *any = utf8 != NULL ? NULL : json_string_nocheck(name);
+  bool made = utf8 != NULL;
+  *memory_ran_out = !made && any == NULL;
+  json_decref(utf8);
+  json_decref(any);
+  return made;
+}
+
 /* A name that a JSON file cannot hold as a layer. */
 static amct_status check_name(const char *name, amct_error *err) {
-  json_t *any = json_string_nocheck(name);
-  json_t *utf8 = json_string(name);
-  amct_status status = AMCT_OK;
-  if (any == NULL)
-    status = amct_fail_memory(err);
-  else if (utf8 == NULL)
-    status =
-        amct_fail(err, AMCT_BAD_CONFIG, name,
-                  "layer \"%.200s\": the name is not UTF-8: JSON cannot hold it", name);
-  else if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL)
-    status = amct_fail(err, AMCT_BAD_CONFIG, name,
-                       "layer \"%s\": the configuration has a setting of that name: "
-                       "rename the layer",
-                       name);
-  json_decref(any);
-  json_decref(utf8);
-  return status;
+  bool memory_ran_out = false;
+  if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL)
+    return amct_fail(err, AMCT_BAD_CONFIG, name,
+                     "layer \"%s\": the configuration has a setting of that name: "
+                     "rename the layer",
+                     name);
+  if (is_utf8(name, &memory_ran_out)) return AMCT_OK;
+  if (memory_ran_out) return amct_fail_memory(err);
+  return amct_fail(err, AMCT_BAD_CONFIG, name,
+                   "layer \"%.200s\": the name is not UTF-8: JSON cannot hold it", name);
 }
 
 static amct_status put_layers(const writer *w, json_t *root, amct_error *err) {

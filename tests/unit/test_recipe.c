@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration. Oracle of what is written: Python's json.dumps
+ * (data/config_default.json). */
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "amct/log.h"
+#include "base/alloc.h"
+#include "recipe/recipe.h"
+#include "recipe/recipe_keys.h"
+#include "unit/hand_layers.h"
+#include "unit/temp_folder.h"
+
+static const char k_default[] = "data/config_default.json";
+
+typedef struct state {
+  hand_layers hand;
+  temp_folder folder;
+} state;
+
+static int set_up(void **data) {
+  state *s = calloc(1, sizeof *s);
+  hand_layers_make(&s->hand);
+  temp_folder_make(&s->folder);
+  *data = s;
+  return 0;
+}
+
+static int tear_down(void **data) {
+  state *s = *data;
+  hand_layers_free(&s->hand);
+  temp_folder_remove(&s->folder);
+  free(s);
+  return 0;
+}
+
+static amct_status read_text(state *s, amct_recipe *recipe, const char *text,
+                             amct_error *err) {
+  const char *path = temp_path(&s->folder, "c");
+  temp_write(path, text);
+  return amct_recipe_read(recipe, path, &s->hand.layers, s->hand.graph, err);
+}
+
+static void expect_text(const amct_error *err, const char *part, size_t number) {
+  if (strstr(err->text, part) == NULL)
+    fail_msg("case %zu: \"%s\" lacks \"%s\"", number, err->text, part);
+}
+
+static const amct_layer_recipe *layer_of(const amct_recipe *recipe, const char *name) {
+  for (size_t i = 0; i < recipe->layer_count; i++)
+    if (strcmp(recipe->layers[i].name, name) == 0) return &recipe->layers[i];
+  fail_msg("no layer %s", name);
+  return NULL;
+}
+
+static void expect_same_file(const char *path, const char *wanted_path) {
+  char *written = temp_read(path);
+  char *wanted = temp_read(wanted_path);
+  assert_non_null(written);
+  assert_non_null(wanted);
+  assert_string_equal(written, wanted);
+  free(written);
+  free(wanted);
+}
+
+/* ---- defaults ---- */
+
+static void defaults_are_written_as_python_writes_them(void **data) {
+  state *s = *data;
+  static const char *const skip[] = {"Fc"};
+  const amct_recipe_options options = {skip, 1, 4, true};
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  if (amct_recipe_defaults(&recipe, &s->hand.layers, s->hand.graph, &options, &err) !=
+      AMCT_OK)
+    fail_msg("%s", err.text);
+  assert_int_equal(recipe.layer_count, HAND_LAYER_COUNT - 1); /* one has a reason */
+  const char *path = temp_path(&s->folder, "deep/er/config.json");
+  assert_int_equal(amct_recipe_write(&recipe, path, &err), AMCT_OK);
+  expect_same_file(path, k_default);
+  amct_recipe_free(&recipe);
+}
+
+static void a_comma_locale_changes_nothing(void **data) {
+  if (setlocale(LC_ALL, "de_DE.UTF-8") == NULL) {
+    print_message("SKIPPED: no locale de_DE.UTF-8\n");
+    skip();
+  }
+  defaults_are_written_as_python_writes_them(data);
+  setlocale(LC_ALL, "C");
+}
+
+static void rows_agree_with_the_struct_of_the_search(void **data) {
+  state *s = *data;
+  const amct_ifmr_options wanted = AMCT_IFMR_DEFAULTS;
+  amct_recipe recipe = {0};
+  const amct_recipe_options options = {NULL, 0, 1, true};
+  assert_int_equal(
+      amct_recipe_defaults(&recipe, &s->hand.layers, s->hand.graph, &options, NULL),
+      AMCT_OK);
+  const amct_ifmr_options *range = &recipe.layers[0].range;
+  assert_true(range->max_percentile == wanted.max_percentile);
+  assert_true(range->min_percentile == wanted.min_percentile);
+  assert_true(range->search_start == wanted.search_start);
+  assert_true(range->search_end == wanted.search_end);
+  assert_true(range->search_step == wanted.search_step);
+  assert_true(range->asymmetric == wanted.asymmetric);
+  amct_recipe_free(&recipe);
+}
+
+static void wrong_skip_layers_are_refused(void **data) {
+  state *s = *data;
+  static const struct {
+    const char *skip[6];
+    size_t count;
+    const char *message;
+  } cases[] = {
+      {{"Fc", "Fc"}, 2, "skip_layers: \"Fc\" stands twice"},
+      {{"net/conv1/Conv2Dd"},
+       1,
+       "skip_layers: \"net/conv1/Conv2Dd\" is not in the graph; nearest: "
+       "\"net/conv1/Conv2D\""},
+      {{"depthwise"}, 1, "nearest: \"net/conv1/depthwise\""},
+      {{"zzzzzzzzzzzz"}, 1, "skip_layers: \"zzzzzzzzzzzz\" is not in the graph"},
+      {{"net/odd/Conv2D"},
+       1,
+       "\"net/odd/Conv2D\" does not support quantization: the weight comes from an op"},
+      {{"net/relu/Relu6"}, 1, "Relu6 is not an op that is quantized"},
+      {{"net/conv1/Conv2D", "net/conv1/depthwise", "net/pool/AvgPool",
+        "net/logits/Conv2D", "Fc", "net/free/Conv2D"},
+       6,
+       "no layer is left, all 6 are skipped"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    const amct_recipe_options options = {cases[i].skip, cases[i].count, 1, true};
+    amct_recipe recipe = {0};
+    amct_error err = {0};
+    assert_int_equal(
+        amct_recipe_defaults(&recipe, &s->hand.layers, s->hand.graph, &options, &err),
+        AMCT_BAD_CONFIG);
+    expect_text(&err, cases[i].message, i);
+    amct_recipe_free(&recipe);
+  }
+}
+
+static void nothing_to_quantize_is_refused(void **data) {
+  state *s = *data;
+  const amct_layers none = {NULL, 0};
+  const amct_recipe_options options = {NULL, 0, 1, true};
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  assert_int_equal(amct_recipe_defaults(&recipe, &none, s->hand.graph, &options, &err),
+                   AMCT_BAD_CONFIG);
+  expect_text(&err, "no layer can be quantized", 0);
+  amct_recipe_free(&recipe);
+}
+
+/* ---- reading ---- */
+
+static void written_file_reads_and_writes_back(void **data) {
+  state *s = *data;
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  if (amct_recipe_read(&recipe, k_default, &s->hand.layers, s->hand.graph, &err) !=
+      AMCT_OK)
+    fail_msg("%s", err.text);
+  assert_int_equal(recipe.batch_num, 4);
+  assert_false(layer_of(&recipe, "Fc")->enabled);
+  assert_true(layer_of(&recipe, "net/conv1/Conv2D")->channel_wise);
+  assert_false(layer_of(&recipe, "net/logits/Conv2D")->channel_wise);
+  const char *path = temp_path(&s->folder, "again.json");
+  assert_int_equal(amct_recipe_write(&recipe, path, &err), AMCT_OK);
+  expect_same_file(path, k_default);
+  amct_recipe_free(&recipe);
+}
+
+static void missing_keys_get_defaults(void **data) {
+  state *s = *data;
+  static const char text[] =
+      "{\"net/conv1/Conv2D\":{}, "
+      "\"Fc\":{\"activation_quant_params\":{\"asymmetric\":true,"
+      "\"search_range\":[1,2]}, \"weight_quant_params\":{}}, \"activation_offset\":false,"
+      "\"net/pool/AvgPool\":{\"quant_enable\":false,\"weight_quant_params\":"
+      "{\"channel_wise\":false}}}";
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
+  assert_int_equal(recipe.batch_num, 1);
+  assert_true(recipe.do_fusion && !recipe.joint_quant && !recipe.activation_offset);
+  const amct_layer_recipe *conv = layer_of(&recipe, "net/conv1/Conv2D");
+  assert_true(conv->enabled && conv->channel_wise && !conv->range.asymmetric);
+  assert_true(conv->range.search_step == 0.01 && conv->range.search_end == 1.3);
+  assert_ptr_equal(conv->layer, &s->hand.at[0]);
+  const amct_layer_recipe *fc = layer_of(&recipe, "Fc");
+  assert_true(fc->enabled && !fc->channel_wise && fc->range.asymmetric);
+  assert_true(fc->range.search_start == 1 && fc->range.search_end == 2);
+  assert_false(layer_of(&recipe, "net/pool/AvgPool")->enabled);
+  assert_false(layer_of(&recipe, "net/conv1/depthwise")->enabled); /* absent */
+  amct_recipe_free(&recipe);
+}
+
+static void overrides_survive_writing(void **data) {
+  state *s = *data;
+  static const char text[] =
+      "{\"skip_fusion_layers\":[\"net/conv1/depthwise\",\"net/odd/Conv2D\"],"
+      "\"do_fusion\":false, \"joint_quant\":true,"
+      "\"Fc\":{\"activation_quant_params\":{\"asymmetric\":false,"
+      "\"search_step\":0.012345678901234567, \"max_percentile\":1}}}";
+  amct_recipe first = {0};
+  amct_recipe second = {0};
+  amct_error err = {0};
+  if (read_text(s, &first, text, &err) != AMCT_OK) fail_msg("%s", err.text);
+  const char *path = temp_path(&s->folder, "again.json");
+  assert_int_equal(amct_recipe_write(&first, path, &err), AMCT_OK);
+  if (amct_recipe_read(&second, path, &s->hand.layers, s->hand.graph, &err) != AMCT_OK)
+    fail_msg("%s", err.text);
+  assert_true(!second.do_fusion && second.joint_quant);
+  assert_int_equal(second.skip_fusion_count, 2);
+  assert_string_equal(second.skip_fusion_layers[0], "net/conv1/depthwise");
+  const amct_layer_recipe *fc = layer_of(&second, "Fc");
+  assert_false(fc->range.asymmetric);
+  assert_true(fc->range.search_step == 0.012345678901234567);
+  assert_true(fc->range.max_percentile == 1);
+  for (size_t i = 0; i < first.layer_count; i++)
+    assert_int_equal(first.layers[i].enabled, second.layers[i].enabled);
+  amct_recipe_free(&first);
+  amct_recipe_free(&second);
+}
+
+static void joint_quant_is_taken_with_a_warning(void **data) {
+  state *s = *data;
+  const char *log = temp_path(&s->folder, "log");
+  amct_recipe recipe = {0};
+  assert_int_equal(amct_log_configure(AMCT_LOG_NONE, AMCT_LOG_WARNING, log, NULL),
+                   AMCT_OK);
+  assert_int_equal(read_text(s, &recipe, "{\"joint_quant\":true,\"Fc\":{}}", NULL),
+                   AMCT_OK);
+  assert_int_equal(amct_log_configure(AMCT_LOG_NONE, AMCT_LOG_NONE, NULL, NULL), AMCT_OK);
+  char *lines = temp_read(log);
+  assert_non_null(lines);
+  assert_non_null(strstr(lines, "joint_quant is true: it has no effect"));
+  free(lines);
+  assert_true(recipe.joint_quant);
+  amct_recipe_free(&recipe);
+}
+
+static void the_values_of_this_version_are_taken(void **data) {
+  state *s = *data;
+  static const char text[] =
+      "\xEF\xBB\xBF{\"version\":1, \"weight_offset\":false, \"tensor_quantize\":[],"
+      "\"fakequant_precision_mode\":\"DEFAULT\", \"batch_num\":9223372036854775807,"
+      "\"net/logits/Conv2D\":{\"activation_quant_params\":{\"num_bits\":8,"
+      "\"act_algo\":\"ifmr\", \"search_range\":[0.8,1.0], \"search_step\":0.2},"
+      "\"weight_quant_params\":{\"num_bits\":8,\"wts_algo\":\"arq_quantize\","
+      "\"channel_wise\":true}}}";
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
+  assert_true(recipe.batch_num == INT64_MAX);
+  assert_true(layer_of(&recipe, "net/logits/Conv2D")->channel_wise);
+  amct_recipe_free(&recipe);
+}
+
+typedef struct refused {
+  const char *text;
+  amct_status status;
+  const char *message;
+} refused;
+
+#define FC(body) "{\"Fc\":{" body "}}"
+#define ACT(body) FC("\"activation_quant_params\":{" body "}")
+#define WTS(body) FC("\"weight_quant_params\":{" body "}")
+
+static const refused k_refused[] = {
+    /* not JSON of the right kind */
+    {"", AMCT_BAD_FORMAT, "/c: the file is empty"},
+    {"{\"a\":1", AMCT_BAD_FORMAT, "/c: line 1, column 6: "},
+    {"{\n\"do_fusion\":true,\n\"do_fusion\":true}", AMCT_BAD_FORMAT,
+     "/c: line 3, column 11: duplicate object key"},
+    {FC("\"quant_enable\":true,\"quant_enable\":true"), AMCT_BAD_FORMAT, "duplicate"},
+    {"[]", AMCT_BAD_FORMAT, "the top of the file is a list, it must be an object"},
+    {"{} {}", AMCT_BAD_FORMAT, "end of file expected"},
+    {"{\"batch_num\":NaN}", AMCT_BAD_FORMAT, "invalid token"},
+    {"{\"a\\u0000b\":{}}", AMCT_BAD_FORMAT, "NUL byte in object key"},
+    /* globals */
+    {"{\"version\":2}", AMCT_BAD_CONFIG, "/c: version is 2: this version handles 1 only"},
+    {"{\"batch_num\":0}", AMCT_BAD_CONFIG,
+     "/c: batch_num is 0: a whole number over 0 is wanted"},
+    {"{\"batch_num\":1.0}", AMCT_BAD_CONFIG, "batch_num is 1.0: a whole number over 0"},
+    {"{\"batch_num\":true}", AMCT_BAD_CONFIG, "batch_num is true: a whole number over 0"},
+    {"{\"batch_num\":null}", AMCT_BAD_CONFIG, "batch_num is null"},
+    {"{\"do_fusion\":1}", AMCT_BAD_CONFIG, "do_fusion is 1: true or false is wanted"},
+    {"{\"activation_offset\":\"true\"}", AMCT_BAD_CONFIG,
+     "activation_offset is \"true\": true or false is wanted"},
+    {"{\"weight_offset\":true}", AMCT_BAD_CONFIG,
+     "weight_offset is true: this version handles false only"},
+    {"{\"tensor_quantize\":[{\"layer_name\":\"p\",\"input_index\":0}]}", AMCT_BAD_CONFIG,
+     "tensor_quantize is [{\"layer_name\":\"p\",\"input_index\":0}]: this version "
+     "handles "
+     "[] only"},
+    {"{\"fakequant_precision_mode\":\"FORCE_FP16_QUANT\"}", AMCT_BAD_CONFIG,
+     "this version handles \"DEFAULT\" only"},
+    {"{\"skip_fusion_layers\":\"a\"}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers is \"a\": a list of layer names is wanted"},
+    {"{\"skip_fusion_layers\":[1]}", AMCT_BAD_CONFIG, "a list of layer names is wanted"},
+    {"{\"skip_fusion_layers\":[\"net/conv1/Conv2\"]}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers: \"net/conv1/Conv2\" is not in the graph; nearest: "
+     "\"net/conv1/Conv2D\""},
+    {"{\"skip_fusion_layers\":[\"Fc\"]}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers: \"Fc\" is a MatMul: nothing is ever folded into it"},
+    {"{\"skip_fusion_layers\":[\"x\"]}", AMCT_BAD_CONFIG, "\"x\" is a Placeholder"},
+    {"{\"skip_fusion_layers\":[\"net/conv1/Conv2D\",\"net/conv1/Conv2D\"]}",
+     AMCT_BAD_CONFIG, "skip_fusion_layers: \"net/conv1/Conv2D\" stands twice"},
+    {"{\"do_fuson\":true}", AMCT_BAD_CONFIG,
+     "/c: \"do_fuson\" is not in the graph; nearest: \"do_fusion\""},
+    /* layers */
+    {"{\"Fcc\":{}}", AMCT_BAD_CONFIG,
+     "layer \"Fcc\" is not in the graph; nearest: \"Fc\""},
+    {"{\"Fc\":true}", AMCT_BAD_CONFIG, "\"Fc\" is a layer: an object is wanted"},
+    {"{\"net/odd/Conv2D\":{}}", AMCT_BAD_CONFIG,
+     "layer \"net/odd/Conv2D\" does not support quantization: the weight comes from an "
+     "op"},
+    {"{\"net/relu/Relu6\":{}}", AMCT_BAD_CONFIG,
+     "does not support quantization: Relu6 is not an op that is quantized"},
+    {FC("\"quant_enabled\":true"), AMCT_BAD_CONFIG,
+     "/c: \"Fc\": quant_enabled is not a setting; nearest: \"quant_enable\""},
+    {FC("\"quant_enable\":0"), AMCT_BAD_CONFIG,
+     "/c: \"Fc\": quant_enable is 0: true or false is wanted"},
+    {FC("\"dmq_balancer_param\":0.5"), AMCT_BAD_CONFIG,
+     "\"Fc\": dmq_balancer_param is 0.5: the balancer is not handled by this version"},
+    {FC("\"activation_quant_params\":[]"), AMCT_BAD_CONFIG,
+     "\"Fc\": activation_quant_params is []: an object is wanted"},
+    {FC("\"quant_enable\":false"), AMCT_BAD_CONFIG, "/c: no quant enable layer"},
+    {"{}", AMCT_BAD_CONFIG, "/c: no quant enable layer"},
+    /* activations */
+    {ACT("\"max_percentil\":1"), AMCT_BAD_CONFIG,
+     "\"Fc\": activation_quant_params.max_percentil is not a setting; nearest: "
+     "\"max_percentile\""},
+    {ACT("\"channel_wise\":false"), AMCT_BAD_CONFIG,
+     "activation_quant_params.channel_wise is not a setting"},
+    {ACT("\"max_percentile\":0.5"), AMCT_BAD_CONFIG,
+     "\"Fc\": activation_quant_params.max_percentile is 0.5: a number over 0.5, at most "
+     "1 "
+     "is wanted"},
+    {ACT("\"max_percentile\":true"), AMCT_BAD_CONFIG, "max_percentile is true"},
+    {ACT("\"min_percentile\":1.0000001"), AMCT_BAD_CONFIG,
+     "activation_quant_params.min_percentile is 1.0000001: a number over 0.5, at most 1"},
+    {ACT("\"search_range\":[0.7]"), AMCT_BAD_CONFIG,
+     "activation_quant_params.search_range is [0.7]: [start, end] with 0 < start < end "
+     "is "
+     "wanted"},
+    {ACT("\"search_range\":[0,1]"), AMCT_BAD_CONFIG,
+     "search_range is [0,1]: [start, end]"},
+    {ACT("\"search_range\":[1,1e39]"), AMCT_BAD_CONFIG, "search_range is [1,1e39]"},
+    {ACT("\"search_range\":[1.3,0.7]"), AMCT_BAD_CONFIG,
+     "activation_quant_params.search_range: start 1.3 is not below end 0.7"},
+    {ACT("\"search_range\":[1,1.00000001],\"search_step\":1e-9"), AMCT_BAD_CONFIG,
+     "search_range: start 1 is not below end 1.00000001"},
+    {ACT("\"search_step\":0"), AMCT_BAD_CONFIG,
+     "activation_quant_params.search_step is 0: a number over 0"},
+    {ACT("\"search_step\":0.61"), AMCT_BAD_CONFIG,
+     "search_step: 0.61 is over end - start of search_range, 0.6"},
+    {ACT("\"search_step\":1e-300"), AMCT_BAD_CONFIG,
+     "search_step: 1e-300 gives more than 10000 candidates between 0.7 and 1.3"},
+    {ACT("\"act_algo\":\"hfmg\""), AMCT_BAD_CONFIG,
+     "activation_quant_params.act_algo is \"hfmg\": this version handles \"ifmr\" only"},
+    {ACT("\"num_of_bins\":4096"), AMCT_BAD_CONFIG,
+     "num_of_bins is 4096: it belongs to act_algo \"hfmg\""},
+    {ACT("\"num_bits\":4"), AMCT_BAD_CONFIG,
+     "num_bits is 4: this version handles 8 only"},
+    {ACT("\"asymmetric\":null"), AMCT_BAD_CONFIG, "asymmetric is null: true or false"},
+    /* weights */
+    {WTS("\"channel_wise\":true"), AMCT_BAD_CONFIG,
+     "\"Fc\": weight_quant_params.channel_wise: is true: MatMul has no scales by "
+     "channel"},
+    {"{\"net/pool/AvgPool\":{\"weight_quant_params\":{\"channel_wise\":true}}}",
+     AMCT_BAD_CONFIG, "AvgPool has no scales by channel"},
+    {WTS("\"channel_wize\":true"), AMCT_BAD_CONFIG,
+     "weight_quant_params.channel_wize is not a setting; nearest: \"channel_wise\""},
+    {WTS("\"wts_algo\":\"ada_quantize\""), AMCT_BAD_CONFIG,
+     "wts_algo is \"ada_quantize\": this version handles \"arq_quantize\" only"},
+    {WTS("\"num_bits\":7"), AMCT_BAD_CONFIG, "weight_quant_params.num_bits is 7"},
+    {WTS("\"num_steps\":32"), AMCT_BAD_CONFIG, "it belongs to wts_algo \"nuq_quantize\""},
+};
+
+static void wrong_files_are_refused(void **data) {
+  state *s = *data;
+  for (size_t i = 0; i < sizeof k_refused / sizeof *k_refused; i++) {
+    amct_recipe recipe = {0};
+    amct_error err = {0};
+    amct_status status = read_text(s, &recipe, k_refused[i].text, &err);
+    if (status != k_refused[i].status)
+      fail_msg("case %zu: %s \"%s\"", i, amct_status_name(status), err.text);
+    expect_text(&err, k_refused[i].message, i);
+    amct_recipe_free(&recipe);
+  }
+}
+
+/* Every known key is refused or taken by name: none is answered with "not a setting". */
+static void every_key_is_known_where_it_belongs(void **data) {
+  state *s = *data;
+  static const char *const frames[] = {"{\"%s\":{\"?\":0}}", FC("\"%s\":{\"?\":0}"),
+                                       ACT("\"%s\":{\"?\":0}"), WTS("\"%s\":{\"?\":0}")};
+  const amct_recipe_key *key;
+  for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++) {
+    char text[256];
+    amct_recipe recipe = {0};
+    amct_error err = {0};
+    const char *frame = frames[key->object];
+    const char *hole = strstr(frame, "%s");
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - frame), frame, key->name,
+             hole + 2);
+    assert_int_equal(read_text(s, &recipe, text, &err), AMCT_BAD_CONFIG);
+    if (key->kind == AMCT_RECIPE_OBJECT)
+      expect_text(&err, ".? is not a setting", i);
+    else
+      expect_text(&err, " is {\"?\":0}: ", i);
+    expect_text(&err, key->name, i);
+    assert_true(key->meaning[0] != '\0');
+    amct_recipe_free(&recipe);
+  }
+}
+
+static void fusion_is_read_without_layers(void **data) {
+  state *s = *data;
+  const char *path = temp_path(&s->folder, "fusion.json");
+  amct_recipe_fusion fusion = {0};
+  temp_write(path, "{\"skip_fusion_layers\":[\"any\",\"name\"],\"no_layer\":{\"x\":1}}");
+  assert_int_equal(amct_recipe_read_fusion(&fusion, path, NULL), AMCT_OK);
+  assert_true(fusion.do_fusion);
+  assert_int_equal(fusion.skip_fusion_count, 2);
+  assert_string_equal(fusion.skip_fusion_layers[1], "name");
+  amct_arena_free(&fusion.arena);
+
+  amct_error err = {0};
+  fusion = (amct_recipe_fusion){0};
+  temp_write(path, "{\"do_fusion\":0}");
+  assert_int_equal(amct_recipe_read_fusion(&fusion, path, &err), AMCT_BAD_CONFIG);
+  expect_text(&err, "do_fusion is 0", 0);
+  amct_arena_free(&fusion.arena);
+  assert_int_equal(amct_recipe_read_fusion(&fusion, "data/no_such_file", NULL), AMCT_IO);
+}
+
+static void names_that_json_cannot_hold_are_refused(void **data) {
+  state *s = *data;
+  static const struct {
+    const char *name;
+    const char *message;
+  } cases[] = {{"version", "the configuration has a setting of that name"},
+               {"a\xFFz", "the name is not UTF-8"}};
+  for (size_t i = 0; i < 2; i++) {
+    amct_layer_recipe layer = {.name = cases[i].name, .layer = &s->hand.at[0]};
+    const amct_recipe recipe = {.batch_num = 1, .layers = &layer, .layer_count = 1};
+    amct_error err = {0};
+    const char *path = temp_path(&s->folder, "unwritten.json");
+    assert_int_equal(amct_recipe_write(&recipe, path, &err), AMCT_BAD_CONFIG);
+    expect_text(&err, cases[i].message, i);
+    assert_null(temp_read(path));
+  }
+}
+
+/* ---- memory ---- */
+
+static amct_status read_and_write(state *s, const char *to, amct_error *err) {
+  amct_recipe recipe = {0};
+  amct_status status =
+      amct_recipe_read(&recipe, k_default, &s->hand.layers, s->hand.graph, err);
+  if (status == AMCT_OK) status = amct_recipe_write(&recipe, to, err);
+  amct_recipe_free(&recipe);
+  return status;
+}
+
+static void every_allocation_may_fail(void **data) {
+  state *s = *data;
+  const char *path = temp_path(&s->folder, "config.json");
+  temp_write(path, "before");
+  amct_recipe_use_alloc();
+  uint64_t n = 1;
+  for (;; n++) {
+    assert_true(n < 20000);
+    amct_error err = {0};
+    amct_alloc_fail_after(n);
+    amct_status status = read_and_write(s, path, &err);
+    amct_alloc_fail_after(0);
+    if (status == AMCT_OK) break;
+    if (status != AMCT_OUT_OF_MEMORY) fail_msg("allocation %d: %s", (int)n, err.text);
+    char *left = temp_read(path);
+    assert_string_equal(left, "before");
+    free(left);
+  }
+  assert_true(n > 100);
+  expect_same_file(path, k_default);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+  const struct CMUnitTest tests[] = {
+      TEST(defaults_are_written_as_python_writes_them),
+      TEST(a_comma_locale_changes_nothing),
+      TEST(rows_agree_with_the_struct_of_the_search),
+      TEST(wrong_skip_layers_are_refused),
+      TEST(nothing_to_quantize_is_refused),
+      TEST(written_file_reads_and_writes_back),
+      TEST(missing_keys_get_defaults),
+      TEST(overrides_survive_writing),
+      TEST(joint_quant_is_taken_with_a_warning),
+      TEST(the_values_of_this_version_are_taken),
+      TEST(wrong_files_are_refused),
+      TEST(every_key_is_known_where_it_belongs),
+      TEST(fusion_is_read_without_layers),
+      TEST(names_that_json_cannot_hold_are_refused),
+      TEST(every_allocation_may_fail),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
