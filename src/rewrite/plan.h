@@ -33,6 +33,7 @@ typedef struct amct_decision {
   const char *node;   /* root of the match: the batch norm */
   const char *layer;  /* layer folded into; "" if none */
   const char *reason; /* NULL: done; else why not, in words that say what to change */
+  const amct_node *root; /* the node of that name */
 } amct_decision;
 
 typedef struct amct_plan {
