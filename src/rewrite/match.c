@@ -5,10 +5,11 @@
 #include <stdio.h>
 
 #include "base/map.h"
-#include "op/order.h"
 #include "op/ops.h"
+#include "op/order.h"
 
-/* One run of a rule: passes over the roots that are left, until a pass rewrites nothing. */
+/* One run of a rule: passes over the roots that are left, until a pass rewrites nothing.
+ */
 typedef struct run {
   amct_pass pass;
   const amct_rule *rule;
@@ -36,15 +37,16 @@ amct_status amct_decline(amct_pass *pass, const char *format, ...) {
 
 bool amct_row_takes(const amct_row *row, const char *op) {
   const size_t size = strlen(op);
-  for (const char *at = row->ops; at && *at; at = strchr(at, '|'), at = at ? at + 1 : NULL)
-    if (strncmp(at, op, size) == 0 && (at[size] == '|' || at[size] == 0))
-      return true;
+  for (const char *at = row->ops; at && *at;
+       at = strchr(at, '|'), at = at ? at + 1 : NULL)
+    if (strncmp(at, op, size) == 0 && (at[size] == '|' || at[size] == 0)) return true;
   return false;
 }
 
 /* ---- matching ---- */
 
-/* Who else reads a node that its row alone may read; the use by `reader` is the pattern's own. */
+/* Who else reads a node that its row alone may read; the use by `reader` is the pattern's
+ * own. */
 static const amct_node *other_reader(const amct_node *node, const amct_node *reader) {
   for (uint32_t i = 0; i < node->use_count; i++)
     if (node->uses[i].node != reader || node->uses[i].input >= reader->data_count)
@@ -54,19 +56,19 @@ static const amct_node *other_reader(const amct_node *node, const amct_node *rea
 
 static amct_status check_sole_use(run *r, const amct_row *row, const amct_node *node,
                                   const amct_node *reader) {
-  if (!row->sole_use)
-    return AMCT_OK;
+  if (!row->sole_use) return AMCT_OK;
   const amct_node *other = other_reader(node, reader);
   if (other)
-    return amct_decline(&r->pass, "%s \"%s\" is also read by %s \"%s\"", row->name, node->name,
-                        other->op, other->name);
+    return amct_decline(&r->pass, "%s \"%s\" is also read by %s \"%s\"", row->name,
+                        node->name, other->op, other->name);
   if (amct_map_get(&r->outputs, node))
-    return amct_decline(&r->pass, "%s \"%s\" is a model output and must keep its value", row->name,
-                        node->name);
+    return amct_decline(&r->pass, "%s \"%s\" is a model output and must keep its value",
+                        row->name, node->name);
   return AMCT_OK;
 }
 
-static amct_status match_parameter(run *r, uint8_t index, amct_edge edge, amct_match *match) {
+static amct_status match_parameter(run *r, uint8_t index, amct_edge edge,
+                                   amct_match *match) {
   match->edge[index] = edge;
   match->node[index] = amct_param_source(edge, &match->constant[index]);
   if (!match->node[index])
@@ -79,15 +81,15 @@ static amct_status match_wrong_op(run *r, uint8_t index, const amct_node *node) 
   const amct_row *row = &r->rule->row[index];
   while (row->optional) /* name what stands behind the optional row */
     row = &r->rule->row[row->input[0]];
-  return amct_decline(&r->pass, "reads %s \"%s\", not a %s", node->op, node->name, row->name);
+  return amct_decline(&r->pass, "reads %s \"%s\", not a %s", node->op, node->name,
+                      row->name);
 }
 
 /* Matches row `index` and what feeds it at the edge by which `reader` reads it. */
-static amct_status match_row(run *r, uint8_t index, amct_edge edge, const amct_node *reader,
-                             amct_match *match) {
+static amct_status match_row(run *r, uint8_t index, amct_edge edge,
+                             const amct_node *reader, amct_match *match) {
   const amct_row *row = &r->rule->row[index];
-  if (!row->ops)
-    return match_parameter(r, index, edge, match);
+  if (!row->ops) return match_parameter(r, index, edge, match);
   amct_node *node = edge.node;
   if (!amct_row_takes(row, node->op) || edge.port != 0)
     return row->optional ? match_row(r, row->input[0], edge, reader, match)
@@ -97,8 +99,7 @@ static amct_status match_row(run *r, uint8_t index, amct_edge edge, const amct_n
   if (reader && check_sole_use(r, row, node, reader) != AMCT_OK)
     return AMCT_OUT_OF_MEMORY;
   for (uint32_t i = 0; i < AMCT_ROW_INPUTS && !r->pass.reason; i++) {
-    if (!row->input[i])
-      continue;
+    if (!row->input[i]) continue;
     if (i >= node->data_count)
       return amct_decline(&r->pass, "%s \"%s\" has %u inputs", row->name, node->name,
                           node->data_count);
@@ -111,15 +112,16 @@ static amct_status match_row(run *r, uint8_t index, amct_edge edge, const amct_n
 static amct_status check_loops(run *r, const amct_match *match) {
   for (size_t i = 0; i < AMCT_ROWS_MAX; i++)
     if (match->node[i] && amct_map_get(&r->in_loops, match->node[i]))
-      return amct_decline(&r->pass, "%s \"%s\" is inside a while loop", r->rule->row[i].name,
-                          match->node[i]->name);
+      return amct_decline(&r->pass, "%s \"%s\" is inside a while loop",
+                          r->rule->row[i].name, match->node[i]->name);
   return AMCT_OK;
 }
 
 /* Nodes of a match belong to it for this pass; parameters may be shared. */
 static bool is_claimed(const run *r, const amct_match *match) {
   for (size_t i = 0; i < AMCT_ROWS_MAX; i++)
-    if (match->node[i] && r->rule->row[i].ops && amct_map_get(&r->claimed, match->node[i]))
+    if (match->node[i] && r->rule->row[i].ops &&
+        amct_map_get(&r->claimed, match->node[i]))
       return true;
   return false;
 }
@@ -137,21 +139,19 @@ static amct_status try_root(run *r, amct_node *root, outcome *result, amct_match
   *match = (amct_match){0};
   r->pass.reason = NULL;
   *result = DECLINED;
-  if (match_row(r, 0, edge, NULL, match) != AMCT_OK)
-    return amct_fail_memory(err);
-  if (r->pass.reason)
-    return AMCT_OK;
-  if (check_loops(r, match) != AMCT_OK)
-    return amct_fail_memory(err);
-  if (r->pass.reason)
-    return AMCT_OK;
+  if (match_row(r, 0, edge, NULL, match) != AMCT_OK) return amct_fail_memory(err);
+  if (r->pass.reason) return AMCT_OK;
+  if (check_loops(r, match) != AMCT_OK) return amct_fail_memory(err);
+  if (r->pass.reason) return AMCT_OK;
   if (is_claimed(r, match)) {
     *result = DEFERRED;
     return AMCT_OK;
   }
-  AMCT_TRY(r->rule->rewrite(&r->pass, match, err));
-  if (r->pass.reason)
-    return AMCT_OK;
+  const amct_status status = r->rule->rewrite(&r->pass, match, err);
+  if (status == AMCT_OUT_OF_MEMORY)
+    return amct_fail_memory(err); /* amct_decline has no error record */
+  AMCT_TRY(status);
+  if (r->pass.reason) return AMCT_OK;
   *result = MATCHED;
   return claim(r, match, err);
 }
@@ -160,13 +160,12 @@ static amct_status try_root(run *r, amct_node *root, outcome *result, amct_match
 
 static const char *layer_name(const amct_rule *rule, const amct_match *match) {
   for (size_t i = 0; i < AMCT_ROWS_MAX; i++)
-    if (rule->row[i].layer && match->node[i])
-      return match->node[i]->name;
+    if (rule->row[i].layer && match->node[i]) return match->node[i]->name;
   return "";
 }
 
-static amct_status decide(run *r, amct_node *root, outcome result, const amct_match *match,
-                          amct_error *err) {
+static amct_status decide(run *r, amct_node *root, outcome result,
+                          const amct_match *match, amct_error *err) {
   amct_decision decision = {r->rule->name, root->name, layer_name(r->rule, match),
                             r->pass.reason, root};
   bool kept = true;
@@ -175,8 +174,7 @@ static amct_status decide(run *r, amct_node *root, outcome result, const amct_ma
     kept = AMCT_VEC_PUSH(&r->pass.plan->decisions, decision);
   } else {
     kept = AMCT_VEC_PUSH(&r->left, root);
-    if (kept && result == DECLINED)
-      kept = AMCT_VEC_PUSH(&r->declined, decision);
+    if (kept && result == DECLINED) kept = AMCT_VEC_PUSH(&r->declined, decision);
   }
   return kept ? AMCT_OK : amct_fail_memory(err);
 }
@@ -188,22 +186,18 @@ static amct_status run_pass(run *r, amct_error *err) {
   r->left.count = r->declined.count = 0;
   amct_map_free(&r->claimed);
   r->pass.edits = amct_edits_new(r->pass.plan->graph);
-  if (!r->pass.edits)
-    return amct_fail_memory(err);
+  if (!r->pass.edits) return amct_fail_memory(err);
   for (size_t i = 0; i < r->roots.count && status == AMCT_OK; i++) {
     outcome result;
     amct_match match;
     status = try_root(r, r->roots.at[i], &result, &match, err);
-    if (status == AMCT_OK)
-      status = decide(r, r->roots.at[i], result, &match, err);
+    if (status == AMCT_OK) status = decide(r, r->roots.at[i], result, &match, err);
   }
-  if (status == AMCT_OK && r->done)
-    status = amct_edits_apply(r->pass.edits, err);
+  if (status == AMCT_OK && r->done) status = amct_edits_apply(r->pass.edits, err);
   amct_edits_free(r->pass.edits);
   r->pass.edits = NULL;
 #ifndef NDEBUG
-  if (status == AMCT_OK && r->done)
-    status = amct_graph_verify(r->pass.plan->graph, err);
+  if (status == AMCT_OK && r->done) status = amct_graph_verify(r->pass.plan->graph, err);
 #endif
   return status;
 }
@@ -221,8 +215,7 @@ static amct_status collect_roots(run *r, amct_error *err) {
 static amct_status collect_outputs(run *r, amct_error *err) {
   for (size_t i = 0; i < r->pass.options->output_count; i++) {
     amct_node *node = amct_graph_find(r->pass.plan->graph, r->pass.options->outputs[i]);
-    if (node)
-      AMCT_TRY(amct_map_set(&r->outputs, node, node, err));
+    if (node) AMCT_TRY(amct_map_set(&r->outputs, node, node, err));
   }
   return AMCT_OK;
 }
@@ -235,8 +228,7 @@ static amct_status run_passes(run *r, amct_error *err) {
     AMCT_TRY(run_pass(r, err));
     r->roots.count = 0;
     for (size_t i = 0; i < r->left.count; i++)
-      if (!AMCT_VEC_PUSH(&r->roots, r->left.at[i]))
-        return amct_fail_memory(err);
+      if (!AMCT_VEC_PUSH(&r->roots, r->left.at[i])) return amct_fail_memory(err);
   } while (r->done && r->roots.count);
   for (size_t i = 0; i < r->declined.count; i++)
     if (!AMCT_VEC_PUSH(&r->pass.plan->decisions, r->declined.at[i]))
@@ -244,8 +236,8 @@ static amct_status run_passes(run *r, amct_error *err) {
   return AMCT_OK;
 }
 
-amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule, const amct_plan_options *options,
-                          amct_error *err) {
+amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule,
+                          const amct_plan_options *options, amct_error *err) {
   run r = {.pass = {.plan = plan, .options = options}, .rule = rule};
   r.pass.arena = amct_graph_arena(plan->graph);
   amct_status status = run_passes(&r, err);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rules as rows, and the engine that runs them. A rule is a pattern tree (row 0 is the root) and one function that checks
- * the match, appends to the edit list, and notes what is to be folded. The engine owns what is dangerous: other readers,
- * model outputs, matches that overlap, applying the edits of a pass at once, verifying after it.
+ * Rules as rows, and the engine that runs them. A rule is a pattern tree (row 0 is the
+ * root) and one function that checks the match, appends to the edit list, and notes what
+ * is to be folded. The engine owns what is dangerous: other readers, model outputs,
+ * matches that overlap, applying the edits of a pass at once, verifying after it.
  */
 #ifndef AMCT_MATCH_H
 #define AMCT_MATCH_H
@@ -11,18 +12,20 @@
 
 enum { AMCT_ROWS_MAX = 12, AMCT_ROW_INPUTS = 6 };
 
-/** One node of a pattern. Since nothing is fed by its own root, an input of 0 means "any". */
+/** One node of a pattern. Since nothing is fed by its own root, an input of 0 means
+ * "any". */
 typedef struct amct_row {
-  const char *name;               /* for messages: "batch norm" */
-  const char *ops;                /* "A|B"; NULL: a parameter (constant or variable), seen through Identity */
+  const char *name; /* for messages: "batch norm" */
+  const char
+      *ops; /* "A|B"; NULL: a parameter (constant or variable), seen through Identity */
   uint8_t input[AMCT_ROW_INPUTS]; /* rows that feed data inputs 0, 1, ... */
   bool sole_use;                  /* read by its row alone, and not a model output */
-  bool optional;                  /* may be absent: then its first input stands in its place */
-  bool layer;                     /* what the rule folds into */
+  bool optional; /* may be absent: then its first input stands in its place */
+  bool layer;    /* what the rule folds into */
 } amct_row;
 
-/** What the rows matched. node[row] is NULL for an optional row that is absent; for a parameter it is the Const or
- *  variable, and edge[row] is how the pattern reads it. */
+/** What the rows matched. node[row] is NULL for an optional row that is absent; for a
+ * parameter it is the Const or variable, and edge[row] is how the pattern reads it. */
 typedef struct amct_match {
   amct_node *node[AMCT_ROWS_MAX];
   amct_edge edge[AMCT_ROWS_MAX];
@@ -34,7 +37,7 @@ typedef struct amct_pass {
   amct_plan *plan;
   const amct_plan_options *options;
   amct_edits *edits;
-  amct_arena *arena; /* the graph's */
+  amct_arena *arena;  /* the graph's */
   const char *reason; /* set by amct_decline */
 } amct_pass;
 
@@ -42,18 +45,21 @@ typedef struct amct_rule {
   const char *name;   /* "fold_conv_bn" */
   const char *before; /* for documentation */
   const char *after;
-  /** Appends edits, or declines through amct_decline; a status other than AMCT_OK is trouble and ends the run. */
+  /** Appends edits, or declines through amct_decline; a status other than AMCT_OK is
+   * trouble and ends the run. */
   amct_status (*rewrite)(amct_pass *pass, const amct_match *match, amct_error *err);
   amct_row row[AMCT_ROWS_MAX]; /* ends with a row without a name */
 } amct_rule;
 
-/** Declines the match: words that say what to change. Returns AMCT_OK, for `return amct_decline(...)`. */
+/** Declines the match: words that say what to change. Returns AMCT_OK, for `return
+ * amct_decline(...)`. */
 amct_status amct_decline(amct_pass *pass, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /** Runs one rule until it finds nothing more, and appends its decisions to the plan. */
 AMCT_NODISCARD amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule,
-                                         const amct_plan_options *options, amct_error *err);
+                                         const amct_plan_options *options,
+                                         amct_error *err);
 
 /** True if `op` is one of the ops of a row, "A|B|C". */
 bool amct_row_takes(const amct_row *row, const char *op);

@@ -8,6 +8,7 @@
 #ifndef AMCT_PLAN_H
 #define AMCT_PLAN_H
 
+#include "base/map.h"
 #include "base/vec.h"
 #include "graph/edits.h"
 #include "numeric/fold.h"
@@ -24,23 +25,17 @@ typedef struct amct_fold_ref {
 typedef struct amct_fold {
   amct_node *layer;
   AMCT_VEC(amct_fold_ref) steps;
-  amct_node
-      *bias_const; /* Const that holds the folded bias; without a value until settled */
+  const char
+      *bias; /* the Const that holds the folded bias; without a value until settled */
 } amct_fold;
 
 typedef struct amct_decision {
-  const char *rule;   /* "fold_conv_bn" */
-  const char *node;   /* root of the match: the batch norm */
-  const char *layer;  /* layer folded into; "" if none */
-  const char *reason; /* NULL: done; else why not, in words that say what to change */
+  const char *rule;      /* "fold_conv_bn" */
+  const char *node;      /* root of the match: the batch norm */
+  const char *layer;     /* layer folded into; "" if none */
+  const char *reason;    /* NULL: done; else why not, in words that say what to change */
   const amct_node *root; /* the node of that name */
 } amct_decision;
-
-typedef struct amct_plan {
-  amct_graph *graph;
-  AMCT_VEC(amct_fold *) folds;
-  AMCT_VEC(amct_decision) decisions;
-} amct_plan;
 
 typedef struct amct_plan_options {
   const char *const *outputs; /* nodes that must keep their value */
@@ -49,6 +44,14 @@ typedef struct amct_plan_options {
   const char *const *skip_layers; /* layers that nothing is folded into */
   size_t skip_count;
 } amct_plan_options;
+
+typedef struct amct_plan {
+  amct_graph *graph;
+  amct_plan_options options; /* borrowed */
+  AMCT_VEC(amct_fold *) folds;
+  AMCT_VEC(amct_decision) decisions; /* in file order of the batch norms */
+  amct_map fold_by_layer;
+} amct_plan;
 
 /** Runs the rules of rules.def over `graph`, which the plan borrows and changes. */
 AMCT_NODISCARD amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
@@ -59,6 +62,11 @@ AMCT_NODISCARD amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
 AMCT_NODISCARD amct_status amct_plan_settle(amct_plan *plan, amct_error *err);
 /** NULL if nothing is folded into the layer. */
 const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer);
+/** For rules: replaces what is folded into `layer` by `steps`, with the sum of the shifts
+ * in the Const `bias`. */
+AMCT_NODISCARD amct_status amct_plan_note(amct_plan *plan, amct_node *layer,
+                                          const amct_fold_ref *steps, size_t count,
+                                          const char *bias, amct_error *err);
 /** One INFO line a decision and a summary line. */
 void amct_plan_log(const amct_plan *plan, const char *module);
 /** True if some rule can fold into a layer of this op. */

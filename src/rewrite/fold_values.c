@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rewrite/fold_values.h"
+
+static bool is_const(amct_edge edge) {
+  bool constant = false;
+  return amct_param_source(edge, &constant) && constant;
+}
+
+bool amct_fold_is_constant(const amct_fold_ref *steps, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const amct_fold_ref *s = &steps[i];
+    if (s->kind == AMCT_FOLD_BIAS ? !is_const(s->bias)
+                                  : !is_const(s->scale) || !is_const(s->offset) ||
+                                        !is_const(s->mean) || !is_const(s->variance))
+      return false;
+  }
+  return true;
+}
+
+static amct_status read_floats(amct_edge edge, amct_arena *scratch, amct_tensor *tensor,
+                               const float **values, amct_error *err) {
+  bool constant = false;
+  const amct_node *source = amct_param_source(edge, &constant);
+  if (!source || !constant)
+    return amct_fail(err, AMCT_UNSUPPORTED, edge.node->name,
+                     "%s \"%s\" is not a constant: freeze the graph first", edge.node->op,
+                     edge.node->name);
+  AMCT_TRY(amct_const_tensor(source, tensor, err));
+  return amct_tensor_floats(tensor, scratch, values, source, err);
+}
+
+static amct_status read_channels(amct_edge edge, size_t channels, amct_arena *scratch,
+                                 const float **values, amct_error *err) {
+  amct_tensor tensor;
+  AMCT_TRY(read_floats(edge, scratch, &tensor, values, err));
+  if (tensor.count != channels)
+    return amct_fail(err, AMCT_UNSUPPORTED, edge.node->name,
+                     "\"%s\" has %zu values for %zu channels", edge.node->name,
+                     tensor.count, channels);
+  return AMCT_OK;
+}
+
+amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps, size_t count,
+                           size_t channels, amct_arena *scratch, amct_error *err) {
+  for (size_t i = 0; i < count; i++) {
+    const amct_fold_ref *s = &steps[i];
+    out[i] = (amct_fold_step){.kind = s->kind, .epsilon = s->epsilon};
+    if (s->kind == AMCT_FOLD_BIAS) {
+      AMCT_TRY(read_channels(s->bias, channels, scratch, &out[i].bias, err));
+      continue;
+    }
+    AMCT_TRY(read_channels(s->scale, channels, scratch, &out[i].scale, err));
+    AMCT_TRY(read_channels(s->offset, channels, scratch, &out[i].offset, err));
+    AMCT_TRY(read_channels(s->mean, channels, scratch, &out[i].mean, err));
+    AMCT_TRY(read_channels(s->variance, channels, scratch, &out[i].variance, err));
+  }
+  return AMCT_OK;
+}
+
+amct_status amct_weight_read(const amct_node *layer, amct_arena *scratch,
+                             const float **weights, amct_weight_layout *layout,
+                             amct_shape *shape, amct_error *err) {
+  const amct_op *op = amct_op_find(layer->op);
+  amct_tensor tensor;
+  AMCT_TRY(read_floats(layer->inputs[op->weight], scratch, &tensor, weights, err));
+  const amct_channels c = amct_op_channels(op, &tensor.shape);
+  if (c.outer < 0 || c.channels <= 0 || c.inner < 0)
+    return amct_fail(err, AMCT_UNSUPPORTED, layer->name,
+                     "%s \"%s\" has weights of rank %d", layer->op, layer->name,
+                     (int)tensor.shape.rank);
+  *layout = (amct_weight_layout){(size_t)c.outer, (size_t)c.channels, (size_t)c.inner};
+  *shape = tensor.shape;
+  return AMCT_OK;
+}
+
+amct_status amct_fold_try(const amct_node *layer, const amct_fold_ref *steps,
+                          size_t count, amct_foldable *result, size_t *channel,
+                          amct_error *err) {
+  amct_arena scratch = {0};
+  amct_weight_layout layout;
+  amct_shape shape;
+  const float *weights = NULL;
+  amct_status status = amct_weight_read(layer, &scratch, &weights, &layout, &shape, err);
+  if (status != AMCT_OK) goto done;
+  amct_fold_step *values = amct_arena_array(&scratch, count + 1, sizeof *values);
+  double *factor = amct_arena_array(&scratch, layout.channels, sizeof *factor);
+  double *shift = amct_arena_array(&scratch, layout.channels, sizeof *shift);
+  float *folded = amct_arena_array(&scratch, layout.outer * layout.inner,
+                                   layout.channels * sizeof *folded);
+  if (!values || !factor || !shift || !folded) {
+    status = amct_fail_memory(err);
+    goto done;
+  }
+  if ((status = amct_fold_read(values, steps, count, layout.channels, &scratch, err)) !=
+      AMCT_OK)
+    goto done;
+  *result = amct_fold_run(values, count, layout.channels, factor, shift, channel);
+  if (*result == AMCT_FOLDABLE)
+    *result = amct_fold_weights(folded, weights, layout, factor, channel);
+done:
+  amct_arena_free(&scratch);
+  return status;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Values behind the steps of a fold, where all parameters are constants. */
+#ifndef AMCT_FOLD_VALUES_H
+#define AMCT_FOLD_VALUES_H
+
+#include "op/ops.h"
+#include "rewrite/plan.h"
+
+/** True if no step reads a variable. */
+bool amct_fold_is_constant(const amct_fold_ref *steps, size_t count);
+
+/**
+ * Reads the steps into float32 arrays. `out` has room for `count` steps; everything lives
+ * as long as `scratch` and the graph. AMCT_UNSUPPORTED: a parameter is a variable, or has
+ * not `channels` values.
+ */
+AMCT_NODISCARD amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps,
+                                          size_t count, size_t channels,
+                                          amct_arena *scratch, amct_error *err);
+
+/** The weight of a layer as float32, and its layout. */
+AMCT_NODISCARD amct_status amct_weight_read(const amct_node *layer, amct_arena *scratch,
+                                            const float **weights,
+                                            amct_weight_layout *layout, amct_shape *shape,
+                                            amct_error *err);
+
+/** Tries a whole fold without keeping the result: AMCT_FOLDABLE, or why not and at which
+ * channel. */
+AMCT_NODISCARD amct_status amct_fold_try(const amct_node *layer,
+                                         const amct_fold_ref *steps, size_t count,
+                                         amct_foldable *result, size_t *channel,
+                                         amct_error *err);
+
+#endif

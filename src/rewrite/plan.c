@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "rewrite/plan.h"
+
+#include <stdlib.h>
+
+#include "base/logging.h"
+#include "rewrite/match.h"
+
+#define RULE(name, summary) extern const amct_rule amct_rule_##name;
+#include "rewrite/rules.def"
+#undef RULE
+
+static const amct_rule *const k_rules[] = {
+#define RULE(name, summary) &amct_rule_##name,
+#include "rewrite/rules.def"
+#undef RULE
+};
+enum { RULE_COUNT = sizeof k_rules / sizeof *k_rules };
+
+static int by_place(const void *a, const void *b) {
+  const amct_decision *x = a, *y = b;
+  return (x->root->index > y->root->index) - (x->root->index < y->root->index);
+}
+
+amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
+                           const amct_plan_options *options, amct_error *err) {
+  amct_status status = AMCT_OK;
+  amct_plan *plan = amct_alloc_array(1, sizeof *plan);
+  *out = NULL;
+  if (!plan) return amct_fail_memory(err);
+  plan->graph = graph;
+  plan->options = *options;
+  for (size_t i = 0; i < RULE_COUNT && options->do_fusion && status == AMCT_OK; i++)
+    status = amct_rule_run(plan, k_rules[i], options, err);
+  if (status != AMCT_OK) {
+    amct_plan_free(plan);
+    return status;
+  }
+  if (plan->decisions.count)
+    qsort(plan->decisions.at, plan->decisions.count, sizeof *plan->decisions.at,
+          by_place);
+  *out = plan;
+  return AMCT_OK;
+}
+
+const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer) {
+  return amct_map_get(&plan->fold_by_layer, layer);
+}
+
+static amct_status new_fold(amct_plan *plan, amct_node *layer, amct_fold **out,
+                            amct_error *err) {
+  amct_fold *fold = amct_arena_alloc(amct_graph_arena(plan->graph), sizeof *fold);
+  if (!fold || !AMCT_VEC_PUSH(&plan->folds, fold)) return amct_fail_memory(err);
+  fold->layer = layer;
+  *out = fold;
+  return amct_map_set(&plan->fold_by_layer, layer, fold, err);
+}
+
+amct_status amct_plan_note(amct_plan *plan, amct_node *layer, const amct_fold_ref *steps,
+                           size_t count, const char *bias, amct_error *err) {
+  amct_fold *fold = amct_map_get(&plan->fold_by_layer, layer);
+  if (!fold) AMCT_TRY(new_fold(plan, layer, &fold, err));
+  fold->bias = bias;
+  fold->steps.count = 0;
+  for (size_t i = 0; i < count; i++)
+    if (!AMCT_VEC_PUSH(&fold->steps, steps[i])) return amct_fail_memory(err);
+  return AMCT_OK;
+}
+
+void amct_plan_log(const amct_plan *plan, const char *module) {
+  size_t done = 0;
+  for (size_t i = 0; i < plan->decisions.count; i++) {
+    const amct_decision *d = &plan->decisions.at[i];
+    if (d->reason) {
+      amct_log(AMCT_LOG_INFO, module, "%s: \"%s\" is not fused: %s", d->rule, d->node,
+               d->reason);
+      continue;
+    }
+    amct_log(AMCT_LOG_INFO, module, "%s: \"%s\" is fused into \"%s\"", d->rule, d->node,
+             d->layer);
+    done++;
+  }
+  if (plan->options.do_fusion)
+    amct_log(AMCT_LOG_INFO, module, "fusion: %zu places found, %zu fused, %zu declined",
+             plan->decisions.count, done, plan->decisions.count - done);
+  else
+    amct_log(AMCT_LOG_INFO, module, "fusion is switched off");
+}
+
+bool amct_plan_fusible(const char *op) {
+  for (size_t i = 0; i < RULE_COUNT; i++)
+    for (size_t row = 0; row < AMCT_ROWS_MAX; row++)
+      if (k_rules[i]->row[row].layer && amct_row_takes(&k_rules[i]->row[row], op))
+        return true;
+  return false;
+}
+
+void amct_plan_free(amct_plan *plan) {
+  if (!plan) return;
+  for (size_t i = 0; i < plan->folds.count; i++)
+    AMCT_VEC_FREE(&plan->folds.at[i]->steps);
+  AMCT_VEC_FREE(&plan->folds);
+  AMCT_VEC_FREE(&plan->decisions);
+  amct_map_free(&plan->fold_by_layer);
+  amct_free(plan);
+}
