@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The calibrations of this process, by id and by record path. */
+#include "calib/calib_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/logging.h"
+
+static const char k_module[] = "calibration";
+
+static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t g_once = PTHREAD_ONCE_INIT;
+/* guarded by g_lock */
+static amct_names g_names; /* ids and paths */
+static amct_map g_by_id;   /* -> amct_calib_state */
+static amct_map g_by_path; /* -> the one that writes there */
+static amct_calib_state *g_all;
+
+/* A fork finds the registry whole: no thread is inside it meanwhile. */
+static void before_fork(void) {
+  pthread_mutex_lock(&g_lock);
+}
+static void after_fork(void) {
+  pthread_mutex_unlock(&g_lock);
+}
+static void watch_forks(void) {
+  pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+static void lock_registry(void) {
+  pthread_once(&g_once, watch_forks);
+  pthread_mutex_lock(&g_lock);
+}
+
+static void unlock_registry(void) {
+  pthread_mutex_unlock(&g_lock);
+}
+
+static bool is_own(const amct_calib_state *state) {
+  return state->process == getpid();
+}
+
+static amct_calib_state *lookup(const amct_map *map, const char *text) {
+  amct_name name = amct_names_find(&g_names, amct_slice_of(text));
+  return name ? amct_map_get(map, name) : NULL;
+}
+
+/* Ids sort by the time at which they were made. */
+static void make_id(char id[AMCT_CALIB_ID_BYTES]) {
+  static atomic_uint counter;
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  const uint64_t ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+  snprintf(id, AMCT_CALIB_ID_BYTES, "%016" PRIx64 "-%08x-%08x", ns, (unsigned)getpid(),
+           atomic_fetch_add(&counter, 1) + 1);
+}
+
+/* Enters a calibration as the one that writes `path`. */
+static amct_status insert(amct_calib_state *state, amct_error *err) {
+  AMCT_TRY(amct_map_set(&g_by_id, state->id, state, err));
+  const amct_status status = amct_map_set(&g_by_path, state->path, state, err);
+  if (status != AMCT_OK) {
+    amct_map_remove(&g_by_id, state->id);
+    return status;
+  }
+  state->next = g_all;
+  g_all = state;
+  return AMCT_OK;
+}
+
+static amct_status new_state(amct_calib_state **state, const char *id, const char *path,
+                             amct_error *err) {
+  amct_name own_id = amct_names_intern(&g_names, amct_slice_of(id));
+  amct_name own_path = amct_names_intern(&g_names, amct_slice_of(path));
+  *state = own_id && own_path ? amct_calib_state_new(own_id, own_path) : NULL;
+  return *state ? AMCT_OK : amct_fail_memory(err);
+}
+
+/* With its lock held, so that it is not writing. */
+static void retire(amct_calib_state *state) {
+  atomic_store(&state->retired, true);
+  amct_calib_drop_sketches(state);
+}
+
+/* ---- begin ---- */
+
+/* The record is written first: a path that cannot be written leaves all as it was. */
+static amct_status start(amct_calib_state *state, const amct_calib_start *options,
+                         amct_calib_state *older, amct_error *err) {
+  state->begun = true;
+  for (size_t i = 0; i < options->skip_fusion_count; i++)
+    AMCT_TRY(amct_calib_mark(state, options->skip_fusion[i], err));
+  AMCT_TRY(amct_calib_write(state, err));
+  AMCT_TRY(insert(state, err));
+  if (older) retire(older);
+  return AMCT_OK;
+}
+
+amct_status amct_calib_begin(const amct_calib_start *options,
+                             char id[AMCT_CALIB_ID_BYTES], amct_error *err) {
+  amct_calib_state *state = NULL;
+  if (!options->record_path || options->record_path[0] != '/')
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "the record path is not absolute");
+  lock_registry();
+  amct_calib_state *older = lookup(&g_by_path, options->record_path);
+  if (older && !is_own(older)) older = NULL;
+  make_id(id);
+  amct_status status = new_state(&state, id, options->record_path, err);
+  if (older) pthread_mutex_lock(&older->lock);
+  if (status == AMCT_OK) status = start(state, options, older, err);
+  if (older) pthread_mutex_unlock(&older->lock);
+  unlock_registry();
+  if (status != AMCT_OK) amct_calib_state_free(state);
+  return status;
+}
+
+/* ---- finding and adopting ---- */
+
+static amct_status fail_retired(const amct_calib_key *key, amct_error *err) {
+  return amct_fail(
+      err, AMCT_NOT_READY, NULL,
+      "this graph was prepared by an earlier quantize_model than the one that now "
+      "writes %s: run the graph of the later call, or call quantize_model again",
+      key->record_path);
+}
+
+/* A process that only got the graph takes the calibration on. Of two that want one record
+ * the later made counts. */
+static amct_status adopt(amct_calib_state **state, const amct_calib_key *key,
+                         amct_error *err) {
+  amct_calib_state *older = lookup(&g_by_path, key->record_path);
+  if (older && is_own(older) && (older->begun || strcmp(older->id, key->id) > 0))
+    return fail_retired(key, err);
+  amct_calib_state *fresh = NULL;
+  AMCT_TRY(new_state(&fresh, key->id, key->record_path, err));
+  amct_status status = amct_calib_read_marks(fresh, err);
+  if (status == AMCT_OK) status = insert(fresh, err);
+  if (status != AMCT_OK) {
+    amct_calib_state_free(fresh);
+    return status;
+  }
+  if (older && is_own(older)) {
+    pthread_mutex_lock(&older->lock);
+    retire(older);
+    pthread_mutex_unlock(&older->lock);
+  }
+  *state = fresh;
+  amct_log(AMCT_LOG_INFO, k_module,
+           "calibration goes on in this process; factors go to %s", key->record_path);
+  return AMCT_OK;
+}
+
+static amct_status check_key(const amct_calib_key *key, amct_error *err) {
+  if (!key->id[0] || strlen(key->id) >= AMCT_CALIB_ID_BYTES)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "calibration_id has %zu characters", strlen(key->id));
+  if (key->record_path[0] != '/')
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "record_file \"%s\" is not absolute", key->record_path);
+  return AMCT_OK;
+}
+
+static void tell_child(amct_calib_state *state) {
+  if (atomic_exchange(&state->told, true)) return;
+  amct_log(AMCT_LOG_WARNING, k_module,
+           "a forked process runs a graph that its parent calibrates: its data does not "
+           "count, "
+           "and it writes nothing to %s",
+           state->path);
+}
+
+amct_status amct_calib_find(amct_calib_state **state, const amct_calib_key *key,
+                            amct_error *err) {
+  *state = NULL;
+  AMCT_TRY(check_key(key, err));
+  lock_registry();
+  amct_status status = AMCT_OK;
+  amct_calib_state *found = lookup(&g_by_id, key->id);
+  if (!found)
+    status = adopt(&found, key, err);
+  else if (!is_own(found)) {
+    tell_child(found);
+    found = NULL;
+  } else if (atomic_load(&found->retired))
+    status = fail_retired(key, err);
+  unlock_registry();
+  if (status == AMCT_OK) *state = found;
+  return status;
+}
+
+amct_calib_state *amct_calib_known(const amct_calib_key *key) {
+  lock_registry();
+  amct_calib_state *found = lookup(&g_by_id, key->id);
+  if (found && (!is_own(found) || atomic_load(&found->retired))) found = NULL;
+  unlock_registry();
+  return found;
+}
+
+/* ---- flush ---- */
+
+static amct_status flush_one(amct_calib_state *state, amct_error *err) {
+  amct_status status = AMCT_OK;
+  pthread_mutex_lock(&state->lock);
+  if (state->complete > state->written) status = amct_calib_write(state, err);
+  amct_calib_warn_missing(state);
+  pthread_mutex_unlock(&state->lock);
+  return status;
+}
+
+amct_status amct_calib_flush(const char *record_path, amct_error *err) {
+  amct_status first = AMCT_OK;
+  lock_registry();
+  for (amct_calib_state *state = g_all; state; state = state->next) {
+    if (!is_own(state) || atomic_load(&state->retired)) continue;
+    if (record_path && strcmp(record_path, state->path) != 0) continue;
+    const amct_status status = flush_one(state, err);
+    if (first == AMCT_OK) first = status;
+  }
+  unlock_registry();
+  return first;
+}
+
+void amct_calib_reset(void) {
+  lock_registry();
+  while (g_all) {
+    amct_calib_state *next = g_all->next;
+    amct_calib_state_free(g_all);
+    g_all = next;
+  }
+  amct_map_free(&g_by_id);
+  amct_map_free(&g_by_path);
+  amct_names_free(&g_names);
+  g_by_id = g_by_path = (amct_map){0};
+  g_names = (amct_names){0};
+  unlock_registry();
+}

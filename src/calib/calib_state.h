@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of calib/ share.
+ *
+ * Locks, in the order in which they may be taken: the registry's (finding and retiring
+ * calibrations), a calibration's (layers, factors, the record file), an observer's (its
+ * sketch). Sketching holds only the last, so that different tensors are sketched at the
+ * same time.
+ */
+#ifndef AMCT_CALIB_STATE_H
+#define AMCT_CALIB_STATE_H
+
+#include "base/map.h"
+#include "base/names.h"
+#include "base/vec.h"
+#include "calib/calibration.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+enum { AMCT_CALIB_LAYERS_MAX = 1000000 };
+
+/** One observed tensor. */
+typedef struct amct_calib_observer {
+  pthread_mutex_t lock;
+  amct_sketch *sketch; /* made by the first batch, gone when the range is known */
+  int64_t batches;
+  atomic_bool done;
+} amct_calib_observer;
+
+/** One layer: what came in, and its factors once it is complete. */
+typedef struct amct_calib_entry {
+  amct_name name;
+  bool weighted;
+  amct_calib_observer *observer; /* NULL until its QuantIfmr ran */
+  bool owns_observer;
+  bool has_range;
+  amct_range range;
+  bool has_weights;
+  float *scale_w;
+  size_t scale_count;
+  float *bias; /* folded, a value a channel; NULL: none */
+  size_t channels;
+  bool complete;
+} amct_calib_entry;
+
+typedef struct amct_calib_state {
+  amct_name id, path;
+  pid_t process; /* that began or adopted it: only this one writes */
+  bool begun;    /* by amct_calib_begin here, else adopted */
+  atomic_bool retired;
+  atomic_bool told; /* that a forked child takes no part */
+  pthread_mutex_t lock;
+  /* guarded by `lock` */
+  amct_names names;          /* of layers */
+  amct_calib_entry **layers; /* by index; NULL until the first observer comes */
+  size_t total, complete, written;
+  AMCT_VEC(amct_name) unfused; /* layers marked skip_fusion in the record */
+  amct_map unfused_set;
+  int64_t write_ms; /* of the last record, monotonic */
+  bool warned;
+  struct amct_calib_state *next;
+} amct_calib_state;
+
+/* calib_registry.c */
+
+/** The calibration of `key`, adopted where this process knows nothing of it. *state is
+ * NULL where a forked child meets its parent's. AMCT_NOT_READY: retired. */
+AMCT_NODISCARD amct_status amct_calib_find(amct_calib_state **state,
+                                           const amct_calib_key *key, amct_error *err);
+/** The same without adopting; NULL where there is none that takes data. */
+amct_calib_state *amct_calib_known(const amct_calib_key *key);
+
+/* calib_layers.c; all with the calibration's lock held, but for new and free */
+
+/** NULL when memory runs out. */
+amct_calib_state *amct_calib_state_new(amct_name id, amct_name path);
+void amct_calib_state_free(amct_calib_state *state);
+/** Remembers a layer as marked. */
+AMCT_NODISCARD amct_status amct_calib_mark(amct_calib_state *state, const char *layer,
+                                           amct_error *err);
+/** The entry of a layer, made where it is new. AMCT_INVALID_ARGUMENT: index, total or
+ * name do not fit what came before. */
+AMCT_NODISCARD amct_status amct_calib_entry_get(amct_calib_state *state,
+                                                const amct_calib_key *key,
+                                                const amct_calib_layer *layer,
+                                                amct_calib_entry **entry,
+                                                amct_error *err);
+/** NULL if there is none yet. */
+amct_calib_entry *amct_calib_entry_known(const amct_calib_state *state, int64_t index);
+/** The observer of the layers of `spec`, made where it is new. */
+AMCT_NODISCARD amct_status amct_calib_observer_get(amct_calib_state *state,
+                                                   const amct_calib_range_spec *spec,
+                                                   amct_calib_observer **observer,
+                                                   amct_error *err);
+/** Frees all sketches: nothing more is observed. */
+void amct_calib_drop_sketches(amct_calib_state *state);
+
+/* calib_record.c; all with the calibration's lock held */
+
+/** Computes the factors of a layer that has all it needs, and writes the record when it
+ * is due. */
+AMCT_NODISCARD amct_status amct_calib_settle(amct_calib_state *state,
+                                             amct_calib_entry *const *entries,
+                                             size_t count, amct_error *err);
+AMCT_NODISCARD amct_status amct_calib_write(amct_calib_state *state, amct_error *err);
+/** Takes over the marks of the record on the calibration's path, where there is one. */
+AMCT_NODISCARD amct_status amct_calib_read_marks(amct_calib_state *state,
+                                                 amct_error *err);
+/** One warning that says which layers have no factors. */
+void amct_calib_warn_missing(amct_calib_state *state);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Batches of observed tensors: sketched in shards, and searched when all are in. */
+#include "calib/calib_state.h"
+
+#include <math.h>
+
+#include "base/logging.h"
+#include "base/pool.h"
+#include "numeric/float_env.h"
+
+static const char k_module[] = "calibration";
+
+enum {
+  SHARD_LEAST = 1 << 18
+}; /* a sketch costs its half megabyte: worth it from 1 MB on */
+
+/* ---- one batch into a sketch ---- */
+
+typedef struct batch {
+  const float *values;
+  size_t count, shards;
+  struct {
+    amct_sketch *sketch;
+    size_t bad; /* index of the first value that is not finite, or `count` */
+    amct_status status;
+  } shard[AMCT_POOL_THREADS_MAX];
+} batch;
+
+static void sketch_part(void *context, size_t shard) {
+  batch *b = context;
+  size_t first;
+  const size_t size = amct_pool_part(b->count, b->shards, shard, &first);
+  const size_t bad = amct_find_not_finite(b->values + first, size);
+  b->shard[shard].bad = bad < size ? first + bad : b->count;
+  if (bad < size) return;
+  b->shard[shard].status = AMCT_OUT_OF_MEMORY;
+  b->shard[shard].sketch = amct_sketch_new();
+  if (b->shard[shard].sketch)
+    b->shard[shard].status =
+        amct_sketch_add(b->shard[shard].sketch, b->values + first, size, NULL);
+}
+
+/* All shards into the first, and that into the sketch at once: the batch counts whole or
+ * not at all. `*bad` as above. */
+static amct_status merge_shards(amct_sketch *sketch, batch *b, size_t *bad,
+                                amct_error *err) {
+  *bad = b->count;
+  for (size_t i = 0; i < b->shards && *bad == b->count; i++)
+    *bad = b->shard[i].bad;
+  if (*bad < b->count) return AMCT_OK;
+  for (size_t i = 0; i < b->shards; i++) {
+    if (b->shard[i].status != AMCT_OK) return amct_fail_memory(err);
+    if (i > 0) AMCT_TRY(amct_sketch_merge(b->shard[0].sketch, b->shard[i].sketch, err));
+  }
+  return amct_sketch_merge(sketch, b->shard[0].sketch, err);
+}
+
+static amct_status add_batch(amct_sketch *sketch, const float *values, size_t count,
+                             size_t *bad, amct_error *err) {
+  const size_t shards = amct_pool_shards(count, SHARD_LEAST);
+  if (shards == 1) {
+    *bad = amct_find_not_finite(values, count);
+    return *bad < count ? AMCT_OK : amct_sketch_add(sketch, values, count, err);
+  }
+  batch b = {.values = values, .count = count, .shards = shards};
+  amct_pool_run(sketch_part, &b, shards);
+  const amct_status status = merge_shards(sketch, &b, bad, err);
+  for (size_t i = 0; i < shards; i++)
+    amct_sketch_free(b.shard[i].sketch);
+  return status;
+}
+
+/* ---- observers ---- */
+
+static amct_status fail_value(const amct_calib_range_spec *spec,
+                              const amct_calib_observer *observer, float value,
+                              size_t index, amct_error *err) {
+  const char *name = spec->layers[0].name;
+  return amct_fail(err, AMCT_UNSUPPORTED, name,
+                   "layer \"%s\": batch %lld has %s at index %zu of its data", name,
+                   (long long)observer->batches + 1, isnan(value) ? "NaN" : "infinity",
+                   index);
+}
+
+/* With the observer's lock held. */
+static amct_status take_batch(const amct_calib_range_spec *spec,
+                              amct_calib_observer *observer, const float *values,
+                              size_t count, amct_error *err) {
+  size_t bad = count;
+  if (count == 0) {
+    amct_log(AMCT_LOG_WARNING, k_module, "layer \"%s\": an empty batch does not count",
+             spec->layers[0].name);
+    return AMCT_OK;
+  }
+  if (!observer->sketch) observer->sketch = amct_sketch_new();
+  if (!observer->sketch) return amct_fail_memory(err);
+  AMCT_TRY(add_batch(observer->sketch, values, count, &bad, err));
+  if (bad < count) return fail_value(spec, observer, values[bad], bad, err);
+  observer->batches++;
+  return AMCT_OK;
+}
+
+/* One batch that an observer brings. */
+typedef struct visit {
+  const amct_calib_range_spec *spec;
+  amct_calib_state *state;
+  amct_calib_observer *observer;
+  const float *values;
+  size_t count;
+  amct_range range;
+  bool news; /* this visit found the range */
+} visit;
+
+/* Takes the batch and, when it is the last, finds the range. A search that failed is
+ * tried again without taking more data. */
+static amct_status advance(visit *v, amct_error *err) {
+  amct_calib_observer *observer = v->observer;
+  if (atomic_load(&observer->done)) return AMCT_OK;
+  if (atomic_load(&v->state->retired)) /* since it was found */
+    return amct_fail(err, AMCT_NOT_READY, v->spec->layers[0].name,
+                     "layer \"%s\": its calibration was replaced by a later one",
+                     v->spec->layers[0].name);
+  if (observer->batches < v->spec->batch_num)
+    AMCT_TRY(take_batch(v->spec, observer, v->values, v->count, err));
+  if (observer->batches < v->spec->batch_num) return AMCT_OK;
+  AMCT_TRY(amct_ifmr_search(&v->range, observer->sketch, &v->spec->options, err));
+  amct_sketch_free(observer->sketch);
+  observer->sketch = NULL;
+  v->news = true;
+  return AMCT_OK;
+}
+
+/* Hands the range to the layers that read the tensor. */
+static amct_status spread(const visit *v, amct_error *err) {
+  const amct_calib_range_spec *spec = v->spec;
+  amct_calib_entry **entries = amct_alloc_array(spec->layer_count, sizeof *entries);
+  if (!entries) return amct_fail_memory(err);
+  for (size_t i = 0; i < spec->layer_count; i++) {
+    entries[i] = amct_calib_entry_known(v->state, spec->layers[i].index);
+    entries[i]->range = v->range;
+    entries[i]->has_range = true;
+  }
+  atomic_store(&v->observer->done, true);
+  const amct_status status = amct_calib_settle(v->state, entries, spec->layer_count, err);
+  amct_free(entries);
+  return status;
+}
+
+static amct_status check_spec(const amct_calib_range_spec *spec, amct_error *err) {
+  if (spec->layer_count == 0)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "an observer without layers");
+  if (spec->batch_num < 1)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, spec->layers[0].name,
+                     "layer \"%s\": batch_num is %lld", spec->layers[0].name,
+                     (long long)spec->batch_num);
+  return AMCT_OK;
+}
+
+static AMCT_NOINLINE amct_status observe(visit *v, amct_error *err) {
+  AMCT_TRY(check_spec(v->spec, err));
+  AMCT_TRY(amct_calib_find(&v->state, &v->spec->key, err));
+  if (!v->state) return AMCT_OK; /* a forked child */
+  pthread_mutex_lock(&v->state->lock);
+  amct_status status = amct_calib_observer_get(v->state, v->spec, &v->observer, err);
+  pthread_mutex_unlock(&v->state->lock);
+  if (status != AMCT_OK) return status;
+
+  pthread_mutex_lock(&v->observer->lock);
+  status = advance(v, err);
+  if (status == AMCT_OK && v->news) {
+    pthread_mutex_unlock(&v->observer->lock);
+    pthread_mutex_lock(&v->state->lock);
+    status = spread(v, err);
+    pthread_mutex_unlock(&v->state->lock);
+    return status;
+  }
+  pthread_mutex_unlock(&v->observer->lock);
+  return status;
+}
+
+amct_status amct_calib_observe(const amct_calib_range_spec *spec, const float *values,
+                               size_t count, amct_error *err) {
+  visit v = {.spec = spec, .values = values, .count = count};
+  fenv_t saved;
+  amct_float_env_enter(&saved);
+  const amct_status status = observe(&v, err);
+  amct_float_env_leave(&saved);
+  return status;
+}
+
+bool amct_calib_range_done(const amct_calib_range_spec *spec) {
+  amct_calib_state *state = amct_calib_known(&spec->key);
+  if (!state || spec->layer_count == 0) return false;
+  pthread_mutex_lock(&state->lock);
+  const amct_calib_entry *entry = amct_calib_entry_known(state, spec->layers[0].index);
+  const bool done = entry && entry->observer && atomic_load(&entry->observer->done);
+  pthread_mutex_unlock(&state->lock);
+  return done;
+}
