@@ -117,7 +117,7 @@ def library_path(name: str) -> str:
     """
     folder = os.environ.get(LIBRARY_FOLDER_VARIABLE)
     if folder:
-        places = [folder, os.path.join(folder, "src"), os.path.join(folder, "tf")]
+        places = [folder, os.path.join(folder, "lib")]
     else:
         places = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "_lib")]
     for place in places:
