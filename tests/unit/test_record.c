@@ -145,66 +145,66 @@ typedef struct refused {
   const char *message;
 } refused;
 
+static const refused k_bad[] = {
+    {"record { key: \"a\" value { scale: 1 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": scale is not a field of a layer's value"},
+    {"record { key: \"a\"\n value { sub {} } }", AMCT_BAD_RECORD,
+     "r:2: \"a\": sub is not a message of a layer's value"},
+    {"record { name: \"a\" }", AMCT_BAD_RECORD,
+     "r:1: name is not a field of a record: key and value are"},
+    {"layer { }", AMCT_BAD_RECORD, "r:1: layer where \"record {\" is wanted"},
+    {"record: 3", AMCT_BAD_RECORD, "r:1: record where \"record {\" is wanted"},
+    {"\n\nrecord { value {}\n}", AMCT_BAD_RECORD, "r:4: record of line 3 has no key"},
+    {"record { key: \"a\" }", AMCT_BAD_RECORD,
+     "r:1: \"a\": record of line 1 has no value"},
+    {"record { key: a value {} }", AMCT_BAD_RECORD, "r:1: key a: a string is wanted"},
+    {"record { key: \"\" value {} }", AMCT_BAD_RECORD, "r:1: key is empty"},
+    {"record { key: \"a\\0b\" value {} }", AMCT_BAD_RECORD, "holds a NUL byte"},
+    {"record { key: \"a\" key: \"b\" value {} }", AMCT_BAD_RECORD,
+     "r:1: \"a\": key stands twice"},
+    {"record { key: \"a\" value {} value {} }", AMCT_BAD_RECORD,
+     "r:1: \"a\": value stands twice"},
+    {"record { key: \"a\" value {} }\nrecord { key: \"b\" value {} }\n"
+     "record { key: \"a\" value {} }",
+     AMCT_BAD_RECORD, "r:3: \"a\": a second record of this key, the first is in line 1"},
+    {"record { key: \"a\" value { scale_d: 1 scale_d: 1 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": scale_d stands twice"},
+    {"record { key: \"a\" value { scale_d: 1 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": scale_d without offset_d"},
+    {"record { key: \"a\" value { offset_d: 1 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": offset_d without scale_d"},
+    {"record { key: \"a\" value { scale_d: \"1\" } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": scale_d is \"1\": a number is wanted"},
+    {"record { key: \"a\" value { scale_w: x } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": scale_w is x: a number is wanted"},
+    {"record { key: \"a\" value { offset_d: 1.5 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": offset_d is 1.5: a whole number of 32 bits is wanted"},
+    {"record { key: \"a\" value { offset_w: 2147483648 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": offset_w is 2147483648: a whole number of 32 bits is wanted"},
+    {"record { key: \"a\" value { shift_bit: -1 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": shift_bit is -1: a whole number of 32 bits, 0 or more is wanted"},
+    {"record { key: \"a\" value { skip_fusion: yes } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": skip_fusion is yes: true or false is wanted"},
+    {"record { key: \"a\" value { dst_type: INT4 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": dst_type is INT4: this version handles INT8 only"},
+    {"record { key: \"a\" value { fakequant_precision_mode: FORCE_FP16_QUANT } }",
+     AMCT_BAD_RECORD, "this version handles DEFAULT only"},
+    {"record { key: \"a\" value { cluster: 1 } }", AMCT_BAD_RECORD,
+     "r:1: \"a\": cluster (weights quantized to clusters) is not handled by this "
+     "version"},
+    {"record {\n key: \"a\"\n value {\n", AMCT_BAD_FORMAT, "r: line 4: "},
+    {"record { key: \"a\" value { scale_d 1 } }", AMCT_BAD_FORMAT, "r: line 1: "},
+};
+
 static void bad_texts_are_refused(void **unused) {
   (void)unused;
-  static const refused cases[] = {
-      {"record { key: \"a\" value { scale: 1 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": scale is not a field of a layer's value"},
-      {"record { key: \"a\"\n value { sub {} } }", AMCT_BAD_RECORD,
-       "r:2: \"a\": sub is not a message of a layer's value"},
-      {"record { name: \"a\" }", AMCT_BAD_RECORD,
-       "r:1: name is not a field of a record: key and value are"},
-      {"layer { }", AMCT_BAD_RECORD, "r:1: layer where \"record {\" is wanted"},
-      {"record: 3", AMCT_BAD_RECORD, "r:1: record where \"record {\" is wanted"},
-      {"\n\nrecord { value {}\n}", AMCT_BAD_RECORD, "r:4: record of line 3 has no key"},
-      {"record { key: \"a\" }", AMCT_BAD_RECORD,
-       "r:1: \"a\": record of line 1 has no value"},
-      {"record { key: a value {} }", AMCT_BAD_RECORD, "r:1: key a: a string is wanted"},
-      {"record { key: \"\" value {} }", AMCT_BAD_RECORD, "r:1: key is empty"},
-      {"record { key: \"a\\0b\" value {} }", AMCT_BAD_RECORD, "holds a NUL byte"},
-      {"record { key: \"a\" key: \"b\" value {} }", AMCT_BAD_RECORD,
-       "r:1: \"a\": key stands twice"},
-      {"record { key: \"a\" value {} value {} }", AMCT_BAD_RECORD,
-       "r:1: \"a\": value stands twice"},
-      {"record { key: \"a\" value {} }\nrecord { key: \"b\" value {} }\n"
-       "record { key: \"a\" value {} }",
-       AMCT_BAD_RECORD,
-       "r:3: \"a\": a second record of this key, the first is in line 1"},
-      {"record { key: \"a\" value { scale_d: 1 scale_d: 1 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": scale_d stands twice"},
-      {"record { key: \"a\" value { scale_d: 1 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": scale_d without offset_d"},
-      {"record { key: \"a\" value { offset_d: 1 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": offset_d without scale_d"},
-      {"record { key: \"a\" value { scale_d: \"1\" } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": scale_d is \"1\": a number is wanted"},
-      {"record { key: \"a\" value { scale_w: x } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": scale_w is x: a number is wanted"},
-      {"record { key: \"a\" value { offset_d: 1.5 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": offset_d is 1.5: a whole number of 32 bits is wanted"},
-      {"record { key: \"a\" value { offset_w: 2147483648 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": offset_w is 2147483648: a whole number of 32 bits is wanted"},
-      {"record { key: \"a\" value { shift_bit: -1 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": shift_bit is -1: a whole number of 32 bits, 0 or more is wanted"},
-      {"record { key: \"a\" value { skip_fusion: yes } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": skip_fusion is yes: true or false is wanted"},
-      {"record { key: \"a\" value { dst_type: INT4 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": dst_type is INT4: this version handles INT8 only"},
-      {"record { key: \"a\" value { fakequant_precision_mode: FORCE_FP16_QUANT } }",
-       AMCT_BAD_RECORD, "this version handles DEFAULT only"},
-      {"record { key: \"a\" value { cluster: 1 } }", AMCT_BAD_RECORD,
-       "r:1: \"a\": cluster (weights quantized to clusters) is not handled by this "
-       "version"},
-      {"record {\n key: \"a\"\n value {\n", AMCT_BAD_FORMAT, "r: line 4: "},
-      {"record { key: \"a\" value { scale_d 1 } }", AMCT_BAD_FORMAT, "r: line 1: "},
-  };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof k_bad / sizeof *k_bad; i++) {
     amct_record record = {0};
     amct_error err = {0};
-    assert_int_equal(amct_record_parse(&record, amct_slice_of(cases[i].text), "r", &err),
-                     cases[i].status);
-    if (strstr(err.text, cases[i].message) == NULL)
-      fail_msg("case %zu: \"%s\" lacks \"%s\"", i, err.text, cases[i].message);
+    assert_int_equal(amct_record_parse(&record, amct_slice_of(k_bad[i].text), "r", &err),
+                     k_bad[i].status);
+    if (strstr(err.text, k_bad[i].message) == NULL)
+      fail_msg("case %zu: \"%s\" lacks \"%s\"", i, err.text, k_bad[i].message);
     amct_record_free(&record);
   }
 }

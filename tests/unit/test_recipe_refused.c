@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Configurations that are refused: what the message says. */
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "recipe/recipe_keys.h"
+#include "unit/recipe_state.h"
+
+typedef struct refused {
+  const char *text;
+  amct_status status;
+  const char *message;
+} refused;
+
+#define FC(body) "{\"Fc\":{" body "}}"
+#define ACT(body) FC("\"activation_quant_params\":{" body "}")
+#define WTS(body) FC("\"weight_quant_params\":{" body "}")
+
+static const refused k_refused[] = {
+    /* not JSON of the right kind */
+    {"", AMCT_BAD_FORMAT, "/c: the file is empty"},
+    {"{\"a\":1", AMCT_BAD_FORMAT, "/c: line 1, column 6: "},
+    {"{\n\"do_fusion\":true,\n\"do_fusion\":true}", AMCT_BAD_FORMAT,
+     "/c: line 3, column 11: duplicate object key"},
+    {FC("\"quant_enable\":true,\"quant_enable\":true"), AMCT_BAD_FORMAT, "duplicate"},
+    {"[]", AMCT_BAD_FORMAT, "the top of the file is a list, it must be an object"},
+    {"{} {}", AMCT_BAD_FORMAT, "end of file expected"},
+    {"{\"batch_num\":NaN}", AMCT_BAD_FORMAT, "invalid token"},
+    {"{\"a\\u0000b\":{}}", AMCT_BAD_FORMAT, "NUL byte in object key"},
+    /* globals */
+    {"{\"version\":2}", AMCT_BAD_CONFIG, "/c: version is 2: this version handles 1 only"},
+    {"{\"batch_num\":0}", AMCT_BAD_CONFIG,
+     "/c: batch_num is 0: a whole number over 0 is wanted"},
+    {"{\"batch_num\":1.0}", AMCT_BAD_CONFIG, "batch_num is 1.0: a whole number over 0"},
+    {"{\"batch_num\":true}", AMCT_BAD_CONFIG, "batch_num is true: a whole number over 0"},
+    {"{\"batch_num\":null}", AMCT_BAD_CONFIG, "batch_num is null"},
+    {"{\"do_fusion\":1}", AMCT_BAD_CONFIG, "do_fusion is 1: true or false is wanted"},
+    {"{\"activation_offset\":\"true\"}", AMCT_BAD_CONFIG,
+     "activation_offset is \"true\": true or false is wanted"},
+    {"{\"weight_offset\":true}", AMCT_BAD_CONFIG,
+     "weight_offset is true: this version handles false only"},
+    {"{\"tensor_quantize\":[{\"layer_name\":\"p\",\"input_index\":0}]}", AMCT_BAD_CONFIG,
+     "tensor_quantize is [{\"layer_name\":\"p\",\"input_index\":0}]: this version "
+     "handles "
+     "[] only"},
+    {"{\"fakequant_precision_mode\":\"FORCE_FP16_QUANT\"}", AMCT_BAD_CONFIG,
+     "this version handles \"DEFAULT\" only"},
+    {"{\"skip_fusion_layers\":\"a\"}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers is \"a\": a list of layer names is wanted"},
+    {"{\"skip_fusion_layers\":[1]}", AMCT_BAD_CONFIG, "a list of layer names is wanted"},
+    {"{\"skip_fusion_layers\":[\"net/conv1/Conv2\"]}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers: \"net/conv1/Conv2\" is not in the graph; nearest: "
+     "\"net/conv1/Conv2D\""},
+    {"{\"skip_fusion_layers\":[\"Fc\"]}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers: \"Fc\" is a MatMul: nothing is ever folded into it"},
+    {"{\"skip_fusion_layers\":[\"x\"]}", AMCT_BAD_CONFIG, "\"x\" is a Placeholder"},
+    {"{\"skip_fusion_layers\":[\"net/conv1/Conv2D\",\"net/conv1/Conv2D\"]}",
+     AMCT_BAD_CONFIG, "skip_fusion_layers: \"net/conv1/Conv2D\" stands twice"},
+    {"{\"do_fuson\":true}", AMCT_BAD_CONFIG,
+     "/c: \"do_fuson\" is not in the graph; nearest: \"do_fusion\""},
+    /* layers */
+    {"{\"Fcc\":{}}", AMCT_BAD_CONFIG,
+     "layer \"Fcc\" is not in the graph; nearest: \"Fc\""},
+    {"{\"Fc\":true}", AMCT_BAD_CONFIG, "\"Fc\" is a layer: an object is wanted"},
+    {"{\"net/odd/Conv2D\":{}}", AMCT_BAD_CONFIG,
+     "layer \"net/odd/Conv2D\" does not support quantization: the weight comes from an "
+     "op"},
+    {"{\"net/relu/Relu6\":{}}", AMCT_BAD_CONFIG,
+     "does not support quantization: Relu6 is not an op that is quantized"},
+    {FC("\"quant_enabled\":true"), AMCT_BAD_CONFIG,
+     "/c: \"Fc\": quant_enabled is not a setting; nearest: \"quant_enable\""},
+    {FC("\"quant_enable\":0"), AMCT_BAD_CONFIG,
+     "/c: \"Fc\": quant_enable is 0: true or false is wanted"},
+    {FC("\"dmq_balancer_param\":0.5"), AMCT_BAD_CONFIG,
+     "\"Fc\": dmq_balancer_param is 0.5: the balancer is not handled by this version"},
+    {FC("\"activation_quant_params\":[]"), AMCT_BAD_CONFIG,
+     "\"Fc\": activation_quant_params is []: an object is wanted"},
+    {FC("\"quant_enable\":false"), AMCT_BAD_CONFIG, "/c: no quant enable layer"},
+    {"{}", AMCT_BAD_CONFIG, "/c: no quant enable layer"},
+    /* activations */
+    {ACT("\"max_percentil\":1"), AMCT_BAD_CONFIG,
+     "\"Fc\": activation_quant_params.max_percentil is not a setting; nearest: "
+     "\"max_percentile\""},
+    {ACT("\"channel_wise\":false"), AMCT_BAD_CONFIG,
+     "activation_quant_params.channel_wise is not a setting"},
+    {ACT("\"max_percentile\":0.5"), AMCT_BAD_CONFIG,
+     "\"Fc\": activation_quant_params.max_percentile is 0.5: a number over 0.5, at most "
+     "1 "
+     "is wanted"},
+    {ACT("\"max_percentile\":true"), AMCT_BAD_CONFIG, "max_percentile is true"},
+    {ACT("\"min_percentile\":1.0000001"), AMCT_BAD_CONFIG,
+     "activation_quant_params.min_percentile is 1.0000001: a number over 0.5, at most 1"},
+    {ACT("\"search_range\":[0.7]"), AMCT_BAD_CONFIG,
+     "activation_quant_params.search_range is [0.7]: [start, end] with 0 < start < end "
+     "is "
+     "wanted"},
+    {ACT("\"search_range\":[0,1]"), AMCT_BAD_CONFIG,
+     "search_range is [0,1]: [start, end]"},
+    {ACT("\"search_range\":[1,1e39]"), AMCT_BAD_CONFIG, "search_range is [1,1e39]"},
+    {ACT("\"search_range\":[1.3,0.7]"), AMCT_BAD_CONFIG,
+     "activation_quant_params.search_range: start 1.3 is not below end 0.7"},
+    {ACT("\"search_range\":[1,1.00000001],\"search_step\":1e-9"), AMCT_BAD_CONFIG,
+     "search_range: start 1 is not below end 1.00000001"},
+    {ACT("\"search_step\":0"), AMCT_BAD_CONFIG,
+     "activation_quant_params.search_step is 0: a number over 0"},
+    {ACT("\"search_step\":0.61"), AMCT_BAD_CONFIG,
+     "search_step: 0.61 is over end - start of search_range, 0.6"},
+    {ACT("\"search_step\":1e-300"), AMCT_BAD_CONFIG,
+     "search_step: 1e-300 gives more than 10000 candidates between 0.7 and 1.3"},
+    {ACT("\"act_algo\":\"hfmg\""), AMCT_BAD_CONFIG,
+     "activation_quant_params.act_algo is \"hfmg\": this version handles \"ifmr\" only"},
+    {ACT("\"num_of_bins\":4096"), AMCT_BAD_CONFIG,
+     "num_of_bins is 4096: it belongs to act_algo \"hfmg\""},
+    {ACT("\"num_bits\":4"), AMCT_BAD_CONFIG,
+     "num_bits is 4: this version handles 8 only"},
+    {ACT("\"asymmetric\":null"), AMCT_BAD_CONFIG, "asymmetric is null: true or false"},
+    /* weights */
+    {WTS("\"channel_wise\":true"), AMCT_BAD_CONFIG,
+     "\"Fc\": weight_quant_params.channel_wise: is true: MatMul has no scales by "
+     "channel"},
+    {"{\"net/pool/AvgPool\":{\"weight_quant_params\":{\"channel_wise\":true}}}",
+     AMCT_BAD_CONFIG, "AvgPool has no scales by channel"},
+    {WTS("\"channel_wize\":true"), AMCT_BAD_CONFIG,
+     "weight_quant_params.channel_wize is not a setting; nearest: \"channel_wise\""},
+    {WTS("\"wts_algo\":\"ada_quantize\""), AMCT_BAD_CONFIG,
+     "wts_algo is \"ada_quantize\": this version handles \"arq_quantize\" only"},
+    {WTS("\"num_bits\":7"), AMCT_BAD_CONFIG, "weight_quant_params.num_bits is 7"},
+    {WTS("\"num_steps\":32"), AMCT_BAD_CONFIG, "it belongs to wts_algo \"nuq_quantize\""},
+};
+
+static void wrong_files_are_refused(void **data) {
+  state *s = *data;
+  for (size_t i = 0; i < sizeof k_refused / sizeof *k_refused; i++) {
+    amct_recipe recipe = {0};
+    amct_error err = {0};
+    amct_status status = read_text(s, &recipe, k_refused[i].text, &err);
+    if (status != k_refused[i].status)
+      fail_msg("case %zu: %s \"%s\"", i, amct_status_name(status), err.text);
+    expect_text(&err, k_refused[i].message, i);
+    amct_recipe_free(&recipe);
+  }
+}
+
+/* Every known key is refused or taken by name: none is answered with "not a setting". */
+static void every_key_is_known_where_it_belongs(void **data) {
+  state *s = *data;
+  static const char *const frames[] = {"{\"%s\":{\"?\":0}}", FC("\"%s\":{\"?\":0}"),
+                                       ACT("\"%s\":{\"?\":0}"), WTS("\"%s\":{\"?\":0}")};
+  const amct_recipe_key *key;
+  for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++) {
+    char text[256];
+    amct_recipe recipe = {0};
+    amct_error err = {0};
+    const char *frame = frames[key->object];
+    const char *hole = strstr(frame, "%s");
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - frame), frame, key->name,
+             hole + 2);
+    assert_int_equal(read_text(s, &recipe, text, &err), AMCT_BAD_CONFIG);
+    if (key->kind == AMCT_RECIPE_OBJECT)
+      expect_text(&err, ".? is not a setting", i);
+    else
+      expect_text(&err, " is {\"?\":0}: ", i);
+    expect_text(&err, key->name, i);
+    assert_true(key->meaning[0] != '\0');
+    amct_recipe_free(&recipe);
+  }
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+  const struct CMUnitTest tests[] = {
+      TEST(wrong_files_are_refused),
+      TEST(every_key_is_known_where_it_belongs),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
