@@ -12,41 +12,65 @@
 
 static const char k_module[] = "calibration";
 
-static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t g_once = PTHREAD_ONCE_INIT;
-/* guarded by g_lock */
-static amct_names g_names; /* ids and paths */
-static amct_map g_by_id;   /* -> amct_calib_state */
-static amct_map g_by_path; /* -> the one that writes there */
-static amct_calib_state *g_all;
+/*
+ * One for each process: a forked child makes its own, since the locks of its parent's may
+ * have been held, and the maps half changed, when it began. No fork handlers: they would
+ * lock in an order of their own.
+ */
+typedef struct registry {
+  pid_t process;
+  pthread_mutex_t lock;
+  /* guarded by `lock` */
+  amct_names names; /* ids and paths */
+  amct_map by_id;   /* -> amct_calib_state */
+  amct_map by_path; /* -> the one that writes there */
+} registry;
 
-/* A fork finds the registry whole: no thread is inside it meanwhile. */
-static void before_fork(void) {
-  pthread_mutex_lock(&g_lock);
-}
-static void after_fork(void) {
-  pthread_mutex_unlock(&g_lock);
-}
-static void watch_forks(void) {
-  pthread_atfork(before_fork, after_fork, after_fork);
-}
+static _Atomic(registry *) g_registry;
+/* All calibrations, newest first: only ever put in front, so that a child may read what
+ * it inherited. */
+static _Atomic(amct_calib_state *) g_all;
 
-static void lock_registry(void) {
-  pthread_once(&g_once, watch_forks);
-  pthread_mutex_lock(&g_lock);
-}
-
-static void unlock_registry(void) {
-  pthread_mutex_unlock(&g_lock);
-}
-
-static bool is_own(const amct_calib_state *state) {
-  return state->process == getpid();
+static void free_registry(registry *r) {
+  amct_map_free(&r->by_id);
+  amct_map_free(&r->by_path);
+  amct_names_free(&r->names);
+  pthread_mutex_destroy(&r->lock);
+  amct_free(r);
 }
 
-static amct_calib_state *lookup(const amct_map *map, const char *text) {
-  amct_name name = amct_names_find(&g_names, amct_slice_of(text));
+/* The registry of this process, locked; NULL when memory runs out. */
+static registry *lock_registry(void) {
+  registry *r = atomic_load(&g_registry);
+  if (!r || r->process != getpid()) {
+    registry *fresh = amct_alloc_array(1, sizeof *fresh);
+    if (!fresh) return NULL;
+    fresh->process = getpid();
+    pthread_mutex_init(&fresh->lock, NULL);
+    if (atomic_compare_exchange_strong(&g_registry, &r, fresh))
+      r = fresh;
+    else
+      free_registry(fresh);
+  }
+  pthread_mutex_lock(&r->lock);
+  return r;
+}
+
+static void unlock_registry(registry *r) {
+  pthread_mutex_unlock(&r->lock);
+}
+
+static amct_calib_state *lookup(const registry *r, const amct_map *map,
+                                const char *text) {
+  amct_name name = amct_names_find(&r->names, amct_slice_of(text));
   return name ? amct_map_get(map, name) : NULL;
+}
+
+/* The calibration of this id that a parent left us; NULL. */
+static amct_calib_state *find_inherited(const registry *r, const char *id) {
+  for (amct_calib_state *state = atomic_load(&g_all); state; state = state->next)
+    if (state->process != r->process && strcmp(state->id, id) == 0) return state;
+  return NULL;
 }
 
 /* Ids sort by the time at which they were made. */
@@ -59,23 +83,23 @@ static void make_id(char id[AMCT_CALIB_ID_BYTES]) {
            atomic_fetch_add(&counter, 1) + 1);
 }
 
-/* Enters a calibration as the one that writes `path`. */
-static amct_status insert(amct_calib_state *state, amct_error *err) {
-  AMCT_TRY(amct_map_set(&g_by_id, state->id, state, err));
-  const amct_status status = amct_map_set(&g_by_path, state->path, state, err);
+/* Enters a calibration as the one that writes its path. */
+static amct_status insert(registry *r, amct_calib_state *state, amct_error *err) {
+  AMCT_TRY(amct_map_set(&r->by_id, state->id, state, err));
+  const amct_status status = amct_map_set(&r->by_path, state->path, state, err);
   if (status != AMCT_OK) {
-    amct_map_remove(&g_by_id, state->id);
+    amct_map_remove(&r->by_id, state->id);
     return status;
   }
-  state->next = g_all;
-  g_all = state;
+  state->next = atomic_load(&g_all);
+  atomic_store(&g_all, state);
   return AMCT_OK;
 }
 
-static amct_status new_state(amct_calib_state **state, const char *id, const char *path,
-                             amct_error *err) {
-  amct_name own_id = amct_names_intern(&g_names, amct_slice_of(id));
-  amct_name own_path = amct_names_intern(&g_names, amct_slice_of(path));
+static amct_status new_state(registry *r, amct_calib_state **state, const char *id,
+                             const char *path, amct_error *err) {
+  amct_name own_id = amct_names_intern(&r->names, amct_slice_of(id));
+  amct_name own_path = amct_names_intern(&r->names, amct_slice_of(path));
   *state = own_id && own_path ? amct_calib_state_new(own_id, own_path) : NULL;
   return *state ? AMCT_OK : amct_fail_memory(err);
 }
@@ -89,13 +113,14 @@ static void retire(amct_calib_state *state) {
 /* ---- begin ---- */
 
 /* The record is written first: a path that cannot be written leaves all as it was. */
-static amct_status start(amct_calib_state *state, const amct_calib_start *options,
-                         amct_calib_state *older, amct_error *err) {
+static amct_status start(registry *r, amct_calib_state *state,
+                         const amct_calib_start *options, amct_calib_state *older,
+                         amct_error *err) {
   state->begun = true;
   for (size_t i = 0; i < options->skip_fusion_count; i++)
     AMCT_TRY(amct_calib_mark(state, options->skip_fusion[i], err));
   AMCT_TRY(amct_calib_write(state, err));
-  AMCT_TRY(insert(state, err));
+  AMCT_TRY(insert(r, state, err));
   if (older) retire(older);
   return AMCT_OK;
 }
@@ -105,15 +130,15 @@ amct_status amct_calib_begin(const amct_calib_start *options,
   amct_calib_state *state = NULL;
   if (!options->record_path || options->record_path[0] != '/')
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "the record path is not absolute");
-  lock_registry();
-  amct_calib_state *older = lookup(&g_by_path, options->record_path);
-  if (older && !is_own(older)) older = NULL;
+  registry *r = lock_registry();
+  if (!r) return amct_fail_memory(err);
+  amct_calib_state *older = lookup(r, &r->by_path, options->record_path);
   make_id(id);
-  amct_status status = new_state(&state, id, options->record_path, err);
+  amct_status status = new_state(r, &state, id, options->record_path, err);
   if (older) pthread_mutex_lock(&older->lock);
-  if (status == AMCT_OK) status = start(state, options, older, err);
+  if (status == AMCT_OK) status = start(r, state, options, older, err);
   if (older) pthread_mutex_unlock(&older->lock);
-  unlock_registry();
+  unlock_registry(r);
   if (status != AMCT_OK) amct_calib_state_free(state);
   return status;
 }
@@ -130,20 +155,20 @@ static amct_status fail_retired(const amct_calib_key *key, amct_error *err) {
 
 /* A process that only got the graph takes the calibration on. Of two that want one record
  * the later made counts. */
-static amct_status adopt(amct_calib_state **state, const amct_calib_key *key,
+static amct_status adopt(registry *r, amct_calib_state **state, const amct_calib_key *key,
                          amct_error *err) {
-  amct_calib_state *older = lookup(&g_by_path, key->record_path);
-  if (older && is_own(older) && (older->begun || strcmp(older->id, key->id) > 0))
+  amct_calib_state *older = lookup(r, &r->by_path, key->record_path);
+  if (older && (older->begun || strcmp(older->id, key->id) > 0))
     return fail_retired(key, err);
   amct_calib_state *fresh = NULL;
-  AMCT_TRY(new_state(&fresh, key->id, key->record_path, err));
+  AMCT_TRY(new_state(r, &fresh, key->id, key->record_path, err));
   amct_status status = amct_calib_read_marks(fresh, err);
-  if (status == AMCT_OK) status = insert(fresh, err);
+  if (status == AMCT_OK) status = insert(r, fresh, err);
   if (status != AMCT_OK) {
     amct_calib_state_free(fresh);
     return status;
   }
-  if (older && is_own(older)) {
+  if (older) {
     pthread_mutex_lock(&older->lock);
     retire(older);
     pthread_mutex_unlock(&older->lock);
@@ -177,26 +202,28 @@ amct_status amct_calib_find(amct_calib_state **state, const amct_calib_key *key,
                             amct_error *err) {
   *state = NULL;
   AMCT_TRY(check_key(key, err));
-  lock_registry();
+  registry *r = lock_registry();
+  if (!r) return amct_fail_memory(err);
   amct_status status = AMCT_OK;
-  amct_calib_state *found = lookup(&g_by_id, key->id);
-  if (!found)
-    status = adopt(&found, key, err);
-  else if (!is_own(found)) {
-    tell_child(found);
-    found = NULL;
-  } else if (atomic_load(&found->retired))
+  amct_calib_state *found = lookup(r, &r->by_id, key->id);
+  amct_calib_state *inherited = found ? NULL : find_inherited(r, key->id);
+  if (inherited)
+    tell_child(inherited);
+  else if (!found)
+    status = adopt(r, &found, key, err);
+  else if (atomic_load(&found->retired))
     status = fail_retired(key, err);
-  unlock_registry();
+  unlock_registry(r);
   if (status == AMCT_OK) *state = found;
   return status;
 }
 
 amct_calib_state *amct_calib_known(const amct_calib_key *key) {
-  lock_registry();
-  amct_calib_state *found = lookup(&g_by_id, key->id);
-  if (found && (!is_own(found) || atomic_load(&found->retired))) found = NULL;
-  unlock_registry();
+  registry *r = lock_registry();
+  if (!r) return NULL;
+  amct_calib_state *found = lookup(r, &r->by_id, key->id);
+  if (found && atomic_load(&found->retired)) found = NULL;
+  unlock_registry(r);
   return found;
 }
 
@@ -213,28 +240,24 @@ static amct_status flush_one(amct_calib_state *state, amct_error *err) {
 
 amct_status amct_calib_flush(const char *record_path, amct_error *err) {
   amct_status first = AMCT_OK;
-  lock_registry();
-  for (amct_calib_state *state = g_all; state; state = state->next) {
-    if (!is_own(state) || atomic_load(&state->retired)) continue;
+  registry *r = lock_registry();
+  if (!r) return amct_fail_memory(err);
+  for (amct_calib_state *state = atomic_load(&g_all); state; state = state->next) {
+    if (state->process != r->process || atomic_load(&state->retired)) continue;
     if (record_path && strcmp(record_path, state->path) != 0) continue;
     const amct_status status = flush_one(state, err);
     if (first == AMCT_OK) first = status;
   }
-  unlock_registry();
+  unlock_registry(r);
   return first;
 }
 
 void amct_calib_reset(void) {
-  lock_registry();
-  while (g_all) {
-    amct_calib_state *next = g_all->next;
-    amct_calib_state_free(g_all);
-    g_all = next;
+  registry *r = atomic_exchange(&g_registry, NULL);
+  for (amct_calib_state *state = atomic_exchange(&g_all, NULL); state;) {
+    amct_calib_state *next = state->next;
+    amct_calib_state_free(state);
+    state = next;
   }
-  amct_map_free(&g_by_id);
-  amct_map_free(&g_by_path);
-  amct_names_free(&g_names);
-  g_by_id = g_by_path = (amct_map){0};
-  g_names = (amct_names){0};
-  unlock_registry();
+  if (r) free_registry(r);
 }
