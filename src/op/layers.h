@@ -33,6 +33,9 @@ AMCT_NODISCARD amct_status amct_layers_find(amct_layers *layers, amct_graph *gra
                                             const char *const *outputs,
                                             size_t output_count, amct_error *err);
 void amct_layers_free(amct_layers *layers);
+/** The first quantization op (QuantIfmr, AscendQuant, ...) of a graph that is quantized
+ * or being calibrated already; NULL: there is none. */
+const amct_node *amct_layers_quantized(const amct_graph *graph);
 /** NULL if no layer has that name. */
 amct_layer *amct_layers_get(const amct_layers *layers, const char *name);
 

@@ -14,15 +14,17 @@ typedef enum amct_param_role {
   AMCT_PARAM_NONE,
   AMCT_PARAM_CONST,    /* Const */
   AMCT_PARAM_VARIABLE, /* VariableV2, Variable, VarHandleOp */
-  AMCT_PARAM_PASS,     /* Identity, ReadVariableOp, Enter(is_constant)...: input 0 seen through */
+  AMCT_PARAM_PASS,     /* Identity, ReadVariableOp, Enter(is_constant)...: input 0 seen
+                          through */
 } amct_param_role;
 
 typedef struct amct_op {
   const char *op;
-  int data;                  /* data input, AMCT_NO_INPUT: not a layer */
-  int weight;                /* weight input or AMCT_NO_INPUT */
-  uint32_t channel_axes;     /* bit i: axis i of the weight is an output-channel axis */
-  amct_grid grid;            /* default granularity */
+  int data;              /* data input, AMCT_NO_INPUT: not a layer */
+  int weight;            /* weight input or AMCT_NO_INPUT */
+  int32_t weight_rank;   /* 0 without a weight */
+  uint32_t channel_axes; /* bit i: axis i of the weight is an output-channel axis */
+  amct_grid grid;        /* default granularity */
   amct_param_role param;
   const struct amct_shape_rule *shape;
 } amct_op;
@@ -34,9 +36,34 @@ size_t amct_op_layer_count(void);
 const amct_op *amct_op_layer_at(size_t i);
 
 /**
- * Follows an input back through Identity, ReadVariableOp and the like. Returns the Const or variable node at the
- * end, NULL if the value is not a parameter. `*is_const` says which.
+ * Follows an input back through Identity, ReadVariableOp and the like. Returns the Const
+ * or variable node at the end, NULL if the value is not a parameter. `*is_const` says
+ * which.
  */
 amct_node *amct_param_source(amct_edge edge, bool *is_const);
+
+/**
+ * Static shape of a parameter node (Const or variable); rank -1 where nothing is known (a
+ * Const whose value is pending). AMCT_BAD_FORMAT: the value of the Const is malformed.
+ */
+AMCT_NODISCARD amct_status amct_param_shape(const amct_node *source, amct_shape *shape,
+                                            amct_error *err);
+/** Element type of a parameter node; AMCT_DTYPE_INVALID where it does not say. */
+amct_dtype amct_param_dtype(const amct_node *source);
+
+/** Layout of a 4-D activation, from the attribute data_format. */
+typedef enum amct_format { AMCT_NHWC, AMCT_NCHW, AMCT_FORMAT_OTHER } amct_format;
+amct_format amct_node_format(const amct_node *node); /* NHWC where absent */
+
+/** A weight's shape seen as output channels: their number, and the axes before and behind
+ * them. -1: unknown. */
+typedef struct amct_channels {
+  int64_t outer, channels, inner;
+} amct_channels;
+amct_channels amct_op_channels(const amct_op *op, const amct_shape *weight);
+
+/** Product and sum of dimensions; -1 where one is unknown or the result leaves int64. */
+int64_t amct_dim_mul(int64_t a, int64_t b);
+int64_t amct_dim_add(int64_t a, int64_t b);
 
 #endif
