@@ -196,8 +196,8 @@ static AMCT_NOINLINE void merge(amct_sketch *sketch, const amct_sketch *other) {
   add_values(sketch, other->top.at, other->top.count);
   add_values(sketch, other->bottom.at, other->bottom.count);
   amct_bins_merge(&sketch->bins, &other->bins);
-  span_take(&sketch->reach, other->reach.low);
-  span_take(&sketch->reach, other->reach.high);
+  sketch->reach.low = fminf(sketch->reach.low, other->reach.low);
+  sketch->reach.high = fmaxf(sketch->reach.high, other->reach.high);
 }
 
 amct_status amct_sketch_merge(amct_sketch *sketch, const amct_sketch *other,
