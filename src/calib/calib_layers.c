@@ -104,7 +104,7 @@ static amct_calib_observer *new_observer(void) {
 amct_status amct_calib_observer_get(amct_calib_state *state,
                                     const amct_calib_range_spec *spec,
                                     amct_calib_observer **observer, amct_error *err) {
-  amct_calib_entry *first;
+  amct_calib_entry *first = NULL;
   AMCT_TRY(amct_calib_entry_get(state, &spec->key, &spec->layers[0], &first, err));
   if (!first->observer) {
     first->observer = new_observer();
@@ -113,7 +113,7 @@ amct_status amct_calib_observer_get(amct_calib_state *state,
   }
   *observer = first->observer;
   for (size_t i = 1; i < spec->layer_count; i++) {
-    amct_calib_entry *entry;
+    amct_calib_entry *entry = NULL;
     AMCT_TRY(amct_calib_entry_get(state, &spec->key, &spec->layers[i], &entry, err));
     if (!entry->observer) entry->observer = first->observer;
     if (entry->observer != first->observer)

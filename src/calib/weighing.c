@@ -78,7 +78,7 @@ static amct_status compute(weighing *w, size_t scales, amct_error *err) {
 /* Results become the entry's, unless another run was faster. */
 static amct_status keep(amct_calib_state *state, weighing *w, size_t scales,
                         amct_error *err) {
-  amct_calib_entry *entry;
+  amct_calib_entry *entry = NULL;
   AMCT_TRY(amct_calib_entry_get(state, &w->spec->key, &w->spec->layer, &entry, err));
   if (entry->has_weights) return AMCT_OK;
   entry->scale_w = w->scale_w;

@@ -213,8 +213,9 @@ def test_an_imported_graph_calibrates_on():
 # ---- weights ----
 
 
-def folded(w, bias, scale, offset, mean, variance, epsilon):
+def folded(w, parameters, epsilon):
     """scale_w of [h, w, in, out] weights with bias and batch norm folded, per channel."""
+    _, scale, _, _, variance = parameters
     g = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + float(F32(epsilon)))
     return np.abs((w * g).astype(F32)).max(axis=(0, 1, 2)) / F32(127)
 
@@ -249,7 +250,7 @@ def test_weights_and_what_is_folded(variables):
             session.run(v1.global_variables_initializer())
             session.run(layer, {x: RELU6})
     np.testing.assert_array_equal(
-        values_of(calibration.text(), "scale_w"), folded(w, *parameters, epsilon=0.001)
+        values_of(calibration.text(), "scale_w"), folded(w, parameters, 0.001)
     )
     assert calibration.text().count("offset_w: 0") == 5
 
