@@ -226,8 +226,7 @@ static amct_status quantize_weights(deployer *d, const job *j, amct_error *err) 
   weight_name = amct_edits_free_name(d->edits, weight_name);
   offset_name = amct_edits_free_name(d->edits, offset_name);
   amct_weight_quantize(q, weights, layout, j->factors->scale_w, scales);
-  add_const(d, layer, weight_name, AMCT_DTYPE_INT8, &layer->weight_shape, q,
-            tensor.count);
+  add_const(d, layer, weight_name, AMCT_DTYPE_INT8, &layer->weight_shape, q);
   add_const(d, layer, offset_name, AMCT_DTYPE_INT8, &offsets, zeros);
 
   amct_spec *spec =
@@ -287,8 +286,7 @@ static amct_status quantize_bias(deployer *d, const job *j, amct_error *err) {
       goto done;
     }
   }
-  add_const(d, j->layer, name, AMCT_DTYPE_FLOAT, &tensor.shape, q,
-            tensor.count * sizeof *q);
+  add_const(d, j->layer, name, AMCT_DTYPE_FLOAT, &tensor.shape, q);
   amct_edits_set_input(d->edits, add, 1, name);
 done:
   amct_arena_free(&scratch);

@@ -53,19 +53,19 @@ static size_t slot_of(const amct_bins *bins, double j) {
 
 /* Halves the number of bins `steps` times. Away from base, at both sides, a bin's new
  * distance from it is never larger than the old one: each side is rewritten in place,
- * nearest first. */
+ * nearest first. Bin numbers beyond 2^53 are not all doubles, so distances are counted; a
+ * bin that is not empty has a number. */
 static void coarsen(amct_bins *bins, int steps) {
   double shrink = ldexp(1.0, -steps);
   double base = floor(bins->base * shrink);
   for (int side = 0; side < 2; side++) {
-    double direction = side == 0 ? 1.0 : -1.0;
-    double end = side == 0 ? bins->high - bins->base : bins->base - bins->low;
-    for (double distance = side; distance <= end; distance++) {
-      double j = bins->base + direction * distance;
-      size_t from = slot_of(bins, j);
+    int32_t sign = side == 0 ? 1 : -1;
+    int32_t end = (int32_t)(side == 0 ? bins->high - bins->base : bins->base - bins->low);
+    for (int32_t distance = side; distance <= end; distance++) {
+      size_t from = (size_t)(sign * distance & (SLOTS - 1));
       uint64_t count = bins->count[from];
       if (count == 0) continue;
-      double scaled = j * shrink, to = floor(scaled);
+      double scaled = (bins->base + sign * distance) * shrink, to = floor(scaled);
       bins->off_edge = bins->off_edge || to != scaled;
       bins->count[from] = 0;
       bins->count[(size_t)((int32_t)(to - base) & (SLOTS - 1))] += count;
@@ -181,10 +181,12 @@ void amct_bins_merge(amct_bins *bins, const amct_bins *other) {
   widen(bins, other->low, other->high, other->exponent);
   double shrink = ldexp(1.0, other->exponent - bins->exponent);
   bins->off_edge = bins->off_edge || other->off_edge;
-  for (double j = other->low; j <= other->high; j++) {
-    uint64_t count = other->count[slot_of(other, j)];
+  int32_t distance = (int32_t)(other->low - other->base);
+  int32_t end = (int32_t)(other->high - other->base);
+  for (; distance <= end; distance++) { /* see coarsen */
+    uint64_t count = other->count[distance & (SLOTS - 1)];
     if (count == 0) continue;
-    double scaled = j * shrink, to = floor(scaled);
+    double scaled = (other->base + distance) * shrink, to = floor(scaled);
     bins->off_edge = bins->off_edge || to != scaled;
     bins->count[slot_of(bins, to)] += count;
   }

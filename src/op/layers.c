@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/vec.h"
 #include "op/constraints.h"
 #include "op/order.h"
 
