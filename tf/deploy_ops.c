@@ -15,9 +15,8 @@ typedef struct job {
   const void *x;
   void *y;
   size_t count, shards;
-  amct_dequant_spec dequant; /* AscendDequant */
-  const int8_t *offset_w;    /* AscendWeightQuant */
-  size_t channels, inner;    /* AscendWeightQuant */
+  amct_dequant_spec dequant;   /* AscendDequant */
+  amct_weight_offsets offsets; /* AscendWeightQuant */
 } job;
 
 static amct_status refuse_empty(const amct_tf_view *view, const char *what,
@@ -244,15 +243,14 @@ static amct_status init_weight(amct_kernel *kernel, const amct_node_view *node,
 static amct_status find_offsets(const amct_tf_view *x, const amct_tf_view *offset_w,
                                 job *j, amct_error *err) {
   char shape[AMCT_SHAPE_TEXT_BYTES], offsets[AMCT_SHAPE_TEXT_BYTES];
-  j->offset_w = offset_w->data;
-  j->channels = j->inner = 1;
+  j->offsets = (amct_weight_offsets){offset_w->data, 1, 1};
   if (offset_w->count == 1) return AMCT_OK;
   if (x->rank == RANK && offset_w->rank == RANK) {
     const int axis = tf.TF_Dim(offset_w->tensor, 2) > 1 ? 2 : 3;
     const int64_t channels = tf.TF_Dim(x->tensor, axis);
     if (channels == tf.TF_Dim(offset_w->tensor, axis)) {
-      j->channels = (size_t)channels;
-      j->inner = axis == 2 ? (size_t)tf.TF_Dim(x->tensor, 3) : 1;
+      j->offsets.channels = (size_t)channels;
+      j->offsets.inner = axis == 2 ? (size_t)tf.TF_Dim(x->tensor, 3) : 1;
       return AMCT_OK;
     }
   }
@@ -268,16 +266,13 @@ static void weight_part(void *context, size_t shard) {
   const int8_t *x = (const int8_t *)j->x + at;
   switch (j->type) {
   case AMCT_DTYPE_HALF:
-    amct_weight_dequant_half((uint16_t *)j->y + at, x, at, n, j->offset_w, j->channels,
-                             j->inner);
+    amct_weight_dequant_half((uint16_t *)j->y + at, x, at, n, &j->offsets);
     break;
   case AMCT_DTYPE_DOUBLE:
-    amct_weight_dequant_double((double *)j->y + at, x, at, n, j->offset_w, j->channels,
-                               j->inner);
+    amct_weight_dequant_double((double *)j->y + at, x, at, n, &j->offsets);
     break;
   default:
-    amct_weight_dequant_float((float *)j->y + at, x, at, n, j->offset_w, j->channels,
-                              j->inner);
+    amct_weight_dequant_float((float *)j->y + at, x, at, n, &j->offsets);
   }
 }
 

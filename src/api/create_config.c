@@ -32,6 +32,7 @@ amct_status amct_create_quant_config(const amct_source *source, const char *conf
   const amct_recipe_options wanted = {options->skip_layers.at, options->skip_layers.count,
                                       options->batch_num, options->activation_offset};
   if ((status = amct_study_load(&study, source, no_outputs, err)) != AMCT_OK ||
+      (status = amct_study_is_float(&study, err)) != AMCT_OK ||
       (status = amct_study_plan(&study, &fusion, false, err)) != AMCT_OK ||
       (status = amct_recipe_defaults(&recipe, &study.layers, study.graph, &wanted,
                                      err)) != AMCT_OK)
@@ -48,7 +49,7 @@ amct_status amct_create_quant_config(const amct_source *source, const char *conf
   if ((status = amct_recipe_write(&recipe, config_file, err)) != AMCT_OK) goto done;
   amct_log(AMCT_LOG_INFO, "create_quant_config",
            "Generate config file:%s success! %zu of %zu layers are quantized",
-           config_file, recipe.layer_count - options->skip_layers.count,
+           config_file, amct_recipe_enabled(&recipe),
            study.layers.count);
 done:
   amct_recipe_free(&recipe);

@@ -34,6 +34,14 @@ static bool holds_integers(const amct_node *node) {
   return false;
 }
 
+/* A node that was replaced stands for its own original last; one that took over another's
+ * place goes by what it took over. */
+static const char *own_origin(const amct_node *node) {
+  for (uint32_t i = 0; i < node->origin_count; i++)
+    if (strcmp(node->origins[i], node->name) == 0) return node->name;
+  return node->origin_count ? node->origins[node->origin_count - 1] : node->name;
+}
+
 /* The original node whose output 0 this node's output 0 stands for; NULL: none. */
 static const char *output_origin(const amct_node *node) {
   if (is_op(node, "AscendDequant"))
@@ -42,7 +50,7 @@ static const char *output_origin(const amct_node *node) {
     node = node->inputs[0].node->inputs[0].node;
   else if (holds_integers(node))
     return NULL;
-  return node->origin_count ? node->origins[node->origin_count - 1] : node->name;
+  return own_origin(node);
 }
 
 static json_t *attr(const char *key, const char *kind, json_t *value) {

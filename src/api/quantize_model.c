@@ -33,6 +33,7 @@ static void free_flow(flow *f) {
 static amct_status plan_flow(flow *f, const amct_source *source, const char *config_file,
                              amct_strings outputs, amct_error *err) {
   AMCT_TRY(amct_study_load(&f->study, source, outputs, err));
+  AMCT_TRY(amct_study_is_float(&f->study, err));
   AMCT_TRY(amct_recipe_read_fusion(&f->fusion, config_file, err));
   const amct_plan_options options = {outputs.at, outputs.count, f->fusion.do_fusion,
                                      f->fusion.skip_fusion_layers,
@@ -131,8 +132,8 @@ amct_status amct_quantize_model(amct_calibration **out, const amct_source *sourc
     goto done;
   amct_plan_log(f.study.plan, "quantize_model");
   amct_log(AMCT_LOG_INFO, "quantize_model",
-           "%zu observers wait for %lld batches each; factors go to %s",
-           calibration->count, (long long)f.recipe.batch_num, record_path);
+           "%zu layers wait for %lld batches each; factors go to %s",
+           amct_recipe_enabled(&f.recipe), (long long)f.recipe.batch_num, record_path);
 
   *out = calibration;
   calibration = NULL; /* moved to the caller */

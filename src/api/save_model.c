@@ -6,6 +6,7 @@
 #include "api/study.h"
 #include "base/logging.h"
 #include "insert/deploy.h"
+#include "insert/observe.h"
 
 static const char k_module[] = "save_model";
 
@@ -35,6 +36,19 @@ static amct_status check_arguments(flow *f, const char *record_file,
   f->pb_path = amct_path_prefixed(&f->arena, save_path, "quantized.pb");
   f->json_path = amct_path_prefixed(&f->arena, save_path, "quant.json");
   return f->pb_path && f->json_path ? AMCT_OK : amct_fail_memory(err);
+}
+
+/* A graph frozen from the session that calibrated still has the observers. */
+static amct_status load(flow *f, const char *pb_model, amct_strings outputs,
+                        amct_error *err) {
+  const amct_source source = {.path = pb_model};
+  size_t observers = 0;
+  AMCT_TRY(amct_study_load(&f->study, &source, outputs, err));
+  AMCT_TRY(amct_observe_undo(f->study.graph, &observers, err));
+  if (observers)
+    amct_log(AMCT_LOG_INFO, k_module, "%zu observers of a calibration are taken out",
+             observers);
+  return amct_study_is_float(&f->study, err);
 }
 
 static amct_status read_factors(flow *f, const char *record_file, amct_error *err) {
@@ -92,14 +106,13 @@ static void warn_overwritten(const flow *f) {
 amct_status amct_save_model(const char *pb_model, amct_strings outputs,
                             const char *record_file, const char *save_path,
                             amct_error *err) {
-  const amct_source source = {.path = pb_model};
   const amct_deploy_options options = {record_file, outputs.at, outputs.count};
   flow f = {0};
   size_t quantized = 0;
   amct_status status;
 
   if ((status = check_arguments(&f, record_file, save_path, outputs, err)) != AMCT_OK ||
-      (status = amct_study_load(&f.study, &source, outputs, err)) != AMCT_OK ||
+      (status = load(&f, pb_model, outputs, err)) != AMCT_OK ||
       (status = read_factors(&f, record_file, err)) != AMCT_OK ||
       (status = fuse(&f, outputs, err)) != AMCT_OK ||
       (status = amct_record_check(&f.record, record_file, &f.study.layers, f.study.graph,

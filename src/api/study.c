@@ -28,14 +28,16 @@ amct_status amct_study_load(amct_study *study, const amct_source *source,
   AMCT_TRY(amct_graph_verify(study->graph, err));
   for (size_t i = 0; i < outputs.count; i++)
     AMCT_TRY(check_output(study, outputs.at[i], err));
-
-  const amct_node *op = amct_layers_quantized(study->graph);
-  if (op)
-    return amct_fail(err, AMCT_UNSUPPORTED, op->name,
-                     "%s holds the quantization op %s \"%s\" already: start from the "
-                     "original float model",
-                     label, op->op, op->name);
   return AMCT_OK;
+}
+
+amct_status amct_study_is_float(const amct_study *study, amct_error *err) {
+  const amct_node *op = amct_layers_quantized(study->graph);
+  if (!op) return AMCT_OK;
+  return amct_fail(err, AMCT_UNSUPPORTED, op->name,
+                   "%s holds the quantization op %s \"%s\" already: start from the "
+                   "original float model",
+                   amct_graph_label(study->graph), op->op, op->name);
 }
 
 amct_status amct_study_plan(amct_study *study, const amct_plan_options *options,

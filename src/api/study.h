@@ -14,10 +14,11 @@ typedef struct amct_study {
   amct_layers layers; /* of the fused graph */
 } amct_study;         /* zero-initialise */
 
-/** Loads and verifies; refuses a graph that holds quantization ops, and outputs that are
- * not its nodes. */
+/** Loads and verifies; refuses outputs that are not its nodes. */
 AMCT_NODISCARD amct_status amct_study_load(amct_study *study, const amct_source *source,
                                            amct_strings outputs, amct_error *err);
+/** Refuses a graph that holds quantization ops. */
+AMCT_NODISCARD amct_status amct_study_is_float(const amct_study *study, amct_error *err);
 /** Fuses, computes the constants when `settle`, and finds the layers. */
 AMCT_NODISCARD amct_status amct_study_plan(amct_study *study,
                                            const amct_plan_options *options, bool settle,

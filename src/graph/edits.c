@@ -240,6 +240,16 @@ void amct_edits_remove(amct_edits *edits, amct_node *node) {
   if (push_change(edits, AMCT_EDIT_REMOVE, target) != NULL) target->removed = true;
 }
 
+void amct_edits_detach(amct_edits *edits, amct_node *node) {
+  if (!is_open(edits)) return;
+  amct_edits_remove(edits, node);
+  amct_target *target = target_of(edits, node);
+  if (target == NULL) return;
+  target->detached = true;
+  for (uint32_t i = 0; i < node->use_count; i++)
+    (void)target_of(edits, node->uses[i].node); /* whose inputs are to be made anew */
+}
+
 /* A change of an input of a node that the list removes, or replaces, is of no account. */
 static void set_input(amct_edits *edits, amct_target *target, uint32_t index,
                       const char *tensor) {

@@ -40,6 +40,8 @@ amct_spec *amct_edits_replace(amct_edits *edits, amct_node *node, const char *op
  * behind it. */
 amct_spec *amct_edits_copy(amct_edits *edits, const amct_node *node, const char *name);
 void amct_edits_remove(amct_edits *edits, amct_node *node);
+/** Removes a node that stands beside the graph: control edges from it go with it. */
+void amct_edits_detach(amct_edits *edits, amct_node *node);
 /** node->inputs[index] becomes `tensor` ("name", "name:1"). */
 void amct_edits_set_input(amct_edits *edits, amct_node *node, uint32_t index,
                           const char *tensor);

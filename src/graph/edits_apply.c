@@ -129,6 +129,12 @@ static amct_status spec_inputs(const amct_edits *edits, const amct_spec *spec,
   return AMCT_OK;
 }
 
+static bool is_detached(const amct_edits *edits, amct_edge edge) {
+  if (edge.port != AMCT_CONTROL) return false;
+  const amct_target *target = amct_map_get(&edits->by_node, edge.node);
+  return target != NULL && target->detached;
+}
+
 static amct_status kept_inputs(const amct_edits *edits, const amct_target *target,
                                size_t more, input_list *list, amct_error *err) {
   const amct_node *node = target->node;
@@ -136,8 +142,7 @@ static amct_status kept_inputs(const amct_edits *edits, const amct_target *targe
                               sizeof *list->at);
   if (list->at == NULL) return amct_fail_memory(err);
   for (uint32_t i = 0; i < node->input_count; i++)
-    list->at[i] = node->inputs[i];
-  list->count = node->input_count;
+    if (!is_detached(edits, node->inputs[i])) list->at[list->count++] = node->inputs[i];
   list->data_count = node->data_count;
   for (const amct_change *change = target->first; change != NULL; change = change->next) {
     if (change->dead || change->kind != AMCT_EDIT_SET_INPUT) continue;

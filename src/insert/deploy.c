@@ -89,6 +89,14 @@ static bool is_moved(const move *moves, size_t count, const job *of) {
   return false;
 }
 
+/* Last stands the name that it had. */
+static void take_origins(amct_spec *moved, const amct_node *output) {
+  for (uint32_t i = 0; i < output->origin_count; i++)
+    if (strcmp(output->origins[i], output->name) != 0)
+      amct_spec_origin(moved, output->origins[i]);
+  amct_spec_origin(moved, output->name);
+}
+
 static amct_status move_outputs(deployer *d, amct_error *err) {
   amct_status status = AMCT_OK;
   move *moves = amct_arena_array(d->arena, d->options->output_count + 1, sizeof *moves);
@@ -110,7 +118,7 @@ static amct_status move_outputs(deployer *d, amct_error *err) {
       goto done;
     }
     amct_spec *moved = amct_edits_copy(edits, output, name);
-    amct_spec_origin(moved, output->name);
+    take_origins(moved, output);
     amct_spec *identity = amct_edits_replace(edits, output, "Identity");
     amct_spec_input(identity, name);
     amct_spec_type(identity, "T", AMCT_DTYPE_FLOAT);

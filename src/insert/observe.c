@@ -219,3 +219,22 @@ amct_status amct_observe(amct_edits *edits, const amct_plan *plan,
   amct_scopes_free(&o.scopes);
   return status;
 }
+
+static bool is_observer(const amct_node *node) {
+  return strcmp(node->op, "QuantIfmr") == 0 || strcmp(node->op, "QuantArq") == 0;
+}
+
+amct_status amct_observe_undo(amct_graph *graph, size_t *count, amct_error *err) {
+  *count = 0;
+  amct_edits *edits = amct_edits_new(graph);
+  if (!edits) return amct_fail_memory(err);
+  for (size_t i = 0; i < amct_graph_count(graph); i++) {
+    amct_node *node = amct_graph_at(graph, i);
+    if (!is_observer(node)) continue;
+    amct_edits_detach(edits, node);
+    ++*count;
+  }
+  amct_status status = amct_edits_apply(edits, err);
+  amct_edits_free(edits);
+  return status;
+}

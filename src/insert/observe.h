@@ -26,4 +26,9 @@ AMCT_NODISCARD amct_status amct_observe(amct_edits *edits, const amct_plan *plan
                                         const amct_observe_options *options,
                                         amct_error *err);
 
+/** Takes the observers of a calibration out again: a graph frozen from a session that
+ * calibrated has them. `*count` nodes went. */
+AMCT_NODISCARD amct_status amct_observe_undo(amct_graph *graph, size_t *count,
+                                             amct_error *err);
+
 #endif

@@ -223,19 +223,19 @@ void amct_dequant_double(double *y, const double *x, size_t first, size_t count,
 /* Weight dequant */
 
 /* Offsets that are all the same (all that ARQ makes are 0) are one offset. */
-static size_t count_channels(const int8_t *offset_w, size_t channels) {
-  for (size_t c = 1; c < channels; c++) {
-    if (offset_w[c] != offset_w[0]) return channels;
+static size_t count_channels(const amct_weight_offsets *offsets) {
+  for (size_t c = 1; c < offsets->channels; c++) {
+    if (offsets->offset_w[c] != offsets->offset_w[0]) return offsets->channels;
   }
   return 1;
 }
 
 void amct_weight_dequant_float(float *y, const int8_t *x, size_t first, size_t count,
-                               const int8_t *offset_w, size_t channels, size_t inner) {
-  channels = count_channels(offset_w, channels);
+                               const amct_weight_offsets *offsets) {
+  const size_t channels = count_channels(offsets);
   for (size_t done = 0; done < count;) {
-    channel_run run = next_run(done, first, count, channels, inner);
-    int offset = offset_w[run.channel];
+    channel_run run = next_run(done, first, count, channels, offsets->inner);
+    int offset = offsets->offset_w[run.channel];
     for (size_t i = done; i < done + run.count; i++)
       y[i] = (float)(x[i] - offset);
     done += run.count;
@@ -243,23 +243,21 @@ void amct_weight_dequant_float(float *y, const int8_t *x, size_t first, size_t c
 }
 
 void amct_weight_dequant_half(uint16_t *y, const int8_t *x, size_t first, size_t count,
-                              const int8_t *offset_w, size_t channels, size_t inner) {
+                              const amct_weight_offsets *offsets) {
   float block[BLOCK];
-  channels = count_channels(offset_w, channels);
   for (size_t done = 0; done < count; done += BLOCK) {
     size_t n = count - done < BLOCK ? count - done : BLOCK;
-    amct_weight_dequant_float(block, x + done, first + done, n, offset_w, channels,
-                              inner);
+    amct_weight_dequant_float(block, x + done, first + done, n, offsets);
     narrow_half(y + done, block, n);
   }
 }
 
 void amct_weight_dequant_double(double *y, const int8_t *x, size_t first, size_t count,
-                                const int8_t *offset_w, size_t channels, size_t inner) {
-  channels = count_channels(offset_w, channels);
+                                const amct_weight_offsets *offsets) {
+  const size_t channels = count_channels(offsets);
   for (size_t done = 0; done < count;) {
-    channel_run run = next_run(done, first, count, channels, inner);
-    int offset = offset_w[run.channel];
+    channel_run run = next_run(done, first, count, channels, offsets->inner);
+    int offset = offsets->offset_w[run.channel];
     for (size_t i = done; i < done + run.count; i++)
       y[i] = (double)(x[i] - offset);
     done += run.count;

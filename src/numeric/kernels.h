@@ -51,15 +51,22 @@ AMCT_INTERNAL void amct_dequant_half(uint16_t *y, const uint16_t *x, size_t firs
 AMCT_INTERNAL void amct_dequant_double(double *y, const double *x, size_t first,
                                        size_t count, const amct_dequant_spec *spec);
 
-/** y = x - offset_w[(i / inner) mod channels]. */
+/** Offsets of int8 weights: element i has channel (i / inner) mod channels. */
+typedef struct amct_weight_offsets {
+  const int8_t *offset_w; /* `channels` of them */
+  size_t channels;
+  size_t inner;
+} amct_weight_offsets;
+
+/** y = x - offset_w[channel]. @param first  as above */
 AMCT_INTERNAL void amct_weight_dequant_float(float *y, const int8_t *x, size_t first,
-                                             size_t count, const int8_t *offset_w,
-                                             size_t channels, size_t inner);
+                                             size_t count,
+                                             const amct_weight_offsets *offsets);
 AMCT_INTERNAL void amct_weight_dequant_half(uint16_t *y, const int8_t *x, size_t first,
-                                            size_t count, const int8_t *offset_w,
-                                            size_t channels, size_t inner);
+                                            size_t count,
+                                            const amct_weight_offsets *offsets);
 AMCT_INTERNAL void amct_weight_dequant_double(double *y, const int8_t *x, size_t first,
-                                              size_t count, const int8_t *offset_w,
-                                              size_t channels, size_t inner);
+                                              size_t count,
+                                              const amct_weight_offsets *offsets);
 
 #endif

@@ -108,6 +108,13 @@ done:
   return status;
 }
 
+size_t amct_recipe_enabled(const amct_recipe *recipe) {
+  size_t count = 0;
+  for (size_t i = 0; i < recipe->layer_count; i++)
+    count += recipe->layers[i].enabled;
+  return count;
+}
+
 void amct_recipe_free(amct_recipe *recipe) {
   amct_arena_free(&recipe->arena);
   *recipe = (amct_recipe){0};

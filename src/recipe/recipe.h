@@ -66,6 +66,8 @@ typedef struct amct_recipe_fusion {
 } amct_recipe_fusion; /* zero-initialise; free the arena */
 AMCT_NODISCARD amct_status amct_recipe_read_fusion(amct_recipe_fusion *fusion,
                                                    const char *path, amct_error *err);
+/** How many layers are enabled. */
+size_t amct_recipe_enabled(const amct_recipe *recipe);
 void amct_recipe_free(amct_recipe *recipe);
 
 #endif

@@ -114,6 +114,13 @@ def float_pb(path="model.pb"):
     return write_pb(graph_of().as_graph_def(), path)
 
 
+def plain_session(graph):
+    """A session without the graph optimizer, which may compute constants in another order than variables."""
+    config = v1.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return v1.Session(graph=graph, config=config)
+
+
 def run(graph, batches, output=OUTPUT + ":0"):
     """Outputs of a new session, one a batch."""
     with v1.Session(graph=graph) as session:

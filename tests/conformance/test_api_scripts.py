@@ -302,10 +302,19 @@ def test_without_tensorflow_one_clear_sentence(tmp_path):
     assert "pip install" in printed
 
 
-def test_gradients_stop_at_observers():
+def test_gradients_are_those_of_the_float_graph():
+    """Of the biases and weights; observers stand beside the path of the gradient."""
+
+    def gradients_of(graph):
+        output = graph.get_tensor_by_name(models.OUTPUT + ":0")
+        variables = v1.trainable_variables()
+        with graph.as_default():
+            found = tf.gradients(output, variables)
+        return [gradient is not None for gradient in found]
+
     with tf.Graph().as_default() as graph:
-        output = models.network(models.ref_variable)
+        models.network(models.ref_variable)
+        before = gradients_of(graph)
         amct.create_quant_config("config.json", graph)
         amct.quantize_model(graph, "config.json", "record.txt")
-        gradients = tf.gradients(output, v1.trainable_variables())
-    assert all(gradient is not None for gradient in gradients)
+        assert gradients_of(graph) == before and any(before)

@@ -60,25 +60,32 @@ def flushed(record):
 
 
 @pytest.mark.parametrize("imported", [False, True])
-def test_every_turn_of_a_loop_is_a_batch(imported):
+def test_layers_in_a_loop_stay_float(imported):
     with tf.Graph().as_default() as graph, old_control_flow():
         x = v1.placeholder(tf.float32, (None,) + models.IMAGE, name="input")
         y = v1.while_loop(
             lambda i, _: i < 3,
             lambda i, value: (i + 1, tf.nn.relu(conv(value, "body"))),
-            [0, x],
+            [0, conv(x, "before")],
             shape_invariants=[tf.TensorShape([]), tf.TensorShape((None,) + models.IMAGE)],
             name="loop",
         )[1]
         tf.identity(y, name="output")
+    definition = graph.as_graph_def()
     if imported:
-        definition = graph.as_graph_def()
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(definition, name="")
-    quantize(graph, batch_num=3)
-    models.run(graph, [models.images(4)], "output:0")
-    assert list(models.read_record("record.txt")) == ["loop/body"]
+    quantize(graph)
+    batch = models.images(4)
+    expected = models.run(graph, [batch], "output:0")[0]
+    assert list(models.read_record("record.txt")) == ["before"]
+    amct.save_model(models.write_pb(definition, "model.pb"), ["output"], "record.txt", "model")
+    quantized = models.load("model_quantized.pb")
+    types = models.op_types(quantized)
+    assert sum(op == "AscendQuant" for op in types.values()) == 1
+    found = models.run(quantized, [batch], "output:0")[0]
+    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
 
 
 def test_a_graph_imported_under_a_prefix():

@@ -38,7 +38,7 @@ def constants_record():
     graph = models.graph_of()
     amct.create_quant_config("config.json", graph)
     amct.quantize_model(graph, "config.json", "constants.txt")
-    with v1.Session(graph=graph) as session:
+    with models.plain_session(graph) as session:
         calibrate(session)
     return Path("constants.txt").read_bytes()
 
@@ -60,7 +60,7 @@ def test_restore_with_a_saver_built_without_the_new_variables(make):
         amct.create_quant_config("config.json", graph)
         added = amct.quantize_model(graph, "config.json", "record.txt")
         saver = v1.train.Saver([v for v in v1.global_variables() if v not in added])
-        with v1.Session(graph=graph) as session:
+        with models.plain_session(graph) as session:
             session.run(v1.global_variables_initializer())
             saver.restore(session, "checkpoint/model")
             calibrate(session)
@@ -74,7 +74,7 @@ def test_restore_with_a_saver_built_before(make):
         saver = v1.train.Saver()
         amct.create_quant_config("config.json", graph)
         amct.quantize_model(graph, "config.json", "record.txt")
-        with v1.Session(graph=graph) as session:
+        with models.plain_session(graph) as session:
             saver.restore(session, "checkpoint/model")
             calibrate(session)
     assert Path("record.txt").read_bytes() == constants_record()
@@ -86,7 +86,7 @@ def test_an_imported_meta_graph(make):
         saver = v1.train.import_meta_graph("checkpoint/model.meta")
         amct.create_quant_config("config.json", graph)
         amct.quantize_model(graph, "config.json", "record.txt")
-        with v1.Session(graph=graph) as session:
+        with models.plain_session(graph) as session:
             saver.restore(session, "checkpoint/model")
             calibrate(session)
     assert Path("record.txt").read_bytes() == constants_record()
@@ -110,7 +110,7 @@ def test_freeze_the_calibrated_session_and_save(make):
         saver = v1.train.Saver()
         amct.create_quant_config("config.json", graph)
         amct.quantize_model(graph, "config.json", "record.txt")
-        with v1.Session(graph=graph) as session:
+        with models.plain_session(graph) as session:
             saver.restore(session, "checkpoint/model")
             calibrate(session)
             frozen = models.freeze(session, "frozen.pb")

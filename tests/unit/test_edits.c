@@ -378,6 +378,32 @@ static void test_sweep(void **state) {
   amct_graph_free(graph);
 }
 
+static void test_detach(void **state) {
+  (void)state;
+  amct_graph *graph = graph_of(k_net);
+  amct_edits *edits = amct_edits_new(graph);
+  amct_spec *watch = amct_edits_add(edits, "watch", "Watch", node_of(graph, "c"), true);
+  amct_spec_input(watch, "x");
+  amct_edits_control(edits, node_of(graph, "c"), "watch");
+  amct_edits_control(edits, node_of(graph, "bn"), "watch");
+  apply_ok(edits);
+  edits = amct_edits_new(graph);
+  amct_edits_detach(edits, node_of(graph, "watch"));
+  amct_edits_detach(edits, node_of(graph, "watch"));
+  apply_ok(edits);
+  assert_graph(graph,
+               "x=Placeholder()\nw=Const()\nw/read=Identity(w)\nc=Conv2D(x w/read)\n"
+               "bn=BiasAdd(c b ^x)\nb=Const()\ny=Relu(bn)\nz=Split(bn c:1 ^bn)\n"
+               "lonely=Const()\n");
+  edits = amct_edits_new(graph);
+  amct_edits_detach(edits, node_of(graph, "c")); /* has data readers */
+  amct_error err = {0};
+  assert_int_equal(amct_edits_apply(edits, &err), AMCT_BAD_GRAPH);
+  assert_non_null(strstr(err.text, "which is removed"));
+  amct_edits_free(edits);
+  amct_graph_free(graph);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_add_and_rewire), cmocka_unit_test(test_order_of_new_nodes),
@@ -385,6 +411,7 @@ int main(void) {
       cmocka_unit_test(test_copy),           cmocka_unit_test(test_attribute_bytes),
       cmocka_unit_test(test_reading_a_list), cmocka_unit_test(test_spent),
       cmocka_unit_test(test_free_names),     cmocka_unit_test(test_sweep),
+      cmocka_unit_test(test_detach),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

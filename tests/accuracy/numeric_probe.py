@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ctypes view of numeric/ for the oracles. AMCT_PROBE names libamct_probe.so of a build with AMCT_TESTS."""
+
+import ctypes
+import os
+from ctypes import POINTER, byref, c_bool, c_double, c_float, c_int, c_int8, c_int32, c_size_t, c_uint8, c_uint64
+
+import numpy as np
+
+
+class Layout(ctypes.Structure):
+    _fields_ = [("outer", c_size_t), ("channels", c_size_t), ("inner", c_size_t)]
+
+
+class DequantSpec(ctypes.Structure):
+    _fields_ = [("deq", ctypes.c_void_p), ("channels", c_size_t), ("inner", c_size_t), ("area", c_double)]
+
+
+class FoldStep(ctypes.Structure):
+    _fields_ = [("kind", c_int)] + [
+        (name, ctypes.c_void_p) for name in ("bias", "scale", "offset", "mean", "variance")
+    ] + [("epsilon", c_float)]
+
+
+class View(ctypes.Structure):
+    _fields_ = [
+        ("count", c_uint64),
+        ("top", POINTER(c_float)),
+        ("top_count", c_size_t),
+        ("bottom", POINTER(c_float)),
+        ("bottom_count", c_size_t),
+        ("bins", POINTER(c_uint64)),
+        ("bin_count", c_size_t),
+        ("first", c_double),
+        ("width", c_double),
+        ("on_edges", c_bool),
+    ]
+
+
+class IfmrOptions(ctypes.Structure):
+    _fields_ = [(name, c_double) for name in ("max_percentile", "min_percentile", "start", "end", "step")] + [
+        ("asymmetric", c_bool)
+    ]
+
+
+class Range(ctypes.Structure):
+    _fields_ = [("scale", c_float), ("offset", c_int32)]
+
+
+RETURNS = {
+    "amct_sketch_new": ctypes.c_void_p,
+    "amct_sketch_look": View,
+    "amct_sketch_largest": c_float,
+    "amct_sketch_smallest": c_float,
+    "amct_half_to_float": c_float,
+    "amct_half_from_float": ctypes.c_uint16,
+    "amct_bfloat_to_float": c_float,
+    "amct_bias_quantize": c_float,
+    "amct_bias_fit": c_float,
+    "amct_weight_worst_ratio": c_float,
+    "amct_deq_pack": c_uint64,
+    "amct_find_not_finite": c_size_t,
+}
+ARGUMENTS = {
+    "amct_bias_quantize": [c_float] * 3,
+    "amct_bias_fit": [c_float] * 3,
+    "amct_deq_pack": [c_float, c_float, c_uint8, c_int8],
+    "amct_half_from_float": [c_float],
+    "amct_sketch_largest": [POINTER(View), c_uint64],
+    "amct_sketch_smallest": [POINTER(View), c_uint64],
+}
+
+
+def load(plain=False):
+    """The library as shipped, or the one without AVX2 copies, which lies beside it."""
+    path = os.environ["AMCT_PROBE"]
+    if plain:
+        path = path.replace("libamct_probe.so", "libamct_probe_plain.so")
+    library = ctypes.CDLL(path)
+    for name, kind in RETURNS.items():
+        getattr(library, name).restype = kind
+    for name, kinds in ARGUMENTS.items():
+        getattr(library, name).argtypes = kinds
+    return library
+
+
+def address(array):
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _copy(pointer, count, dtype):
+    if count == 0:
+        return np.zeros(0, dtype)
+    return np.ctypeslib.as_array(pointer, (count,)).astype(dtype)
+
+
+class Sketch:
+    def __init__(self, library, *batches):
+        self.library = library
+        self.handle = ctypes.c_void_p(library.amct_sketch_new())
+        for batch in batches:
+            self.add(batch)
+
+    def __del__(self):
+        self.library.amct_sketch_free(self.handle)
+
+    def add(self, values):
+        values = np.ascontiguousarray(values, np.float32)
+        assert self.library.amct_sketch_add(self.handle, address(values), c_size_t(values.size), None) == 0
+
+    def merge(self, other):
+        assert self.library.amct_sketch_merge(self.handle, other.handle, None) == 0
+
+    def look(self):
+        """(top, bottom, bins, first, width, on_edges) as arrays and numbers of one's own."""
+        view = self.library.amct_sketch_look(self.handle)
+        return (
+            _copy(view.top, view.top_count, np.float32),
+            _copy(view.bottom, view.bottom_count, np.float32),
+            _copy(view.bins, view.bin_count, np.uint64),
+            view.first,
+            view.width,
+            view.on_edges,
+        )
+
+    def kth(self, k, largest):
+        view = self.library.amct_sketch_look(self.handle)
+        find = self.library.amct_sketch_largest if largest else self.library.amct_sketch_smallest
+        return find(byref(view), k)
+
+    def ifmr(self, p_max=0.999999, p_min=0.999999, start=0.7, end=1.3, step=0.01, asymmetric=True):
+        options = IfmrOptions(p_max, p_min, start, end, step, asymmetric)
+        found = Range()
+        assert self.library.amct_ifmr_search(byref(found), self.handle, byref(options), None) == 0
+        return np.float32(found.scale), found.offset
