@@ -45,6 +45,7 @@ static const amct_node *statistics_reader(const amct_node *bn) {
 static amct_status check_nodes(amct_pass *pass, const amct_match *m) {
   const amct_node *bn = m->node[BN], *conv = m->node[CONV], *add = m->node[BIAS_ADD];
   bool training = true; /* TensorFlow's default */
+  float epsilon;
   if (is_excluded(pass, conv->name))
     return amct_decline(pass, "fusion into \"%s\" is switched off", conv->name);
   amct_attr_bool(bn, "is_training", &training);
@@ -55,6 +56,8 @@ static amct_status check_nodes(amct_pass *pass, const amct_match *m) {
   if (reader)
     return amct_decline(pass, "%s \"%s\" reads an output other than the first",
                         reader->op, reader->name);
+  if (amct_attr_has(bn, "epsilon") && !amct_attr_float(bn, "epsilon", &epsilon))
+    return amct_decline(pass, "has an attribute epsilon that is not a float");
   if (!is_float(bn, "T") || !is_float(bn, "U") || !is_float(conv, "T") ||
       (add && !is_float(add, "T")))
     return amct_decline(pass, "is not float32 throughout, \"%s\" included", conv->name);
