@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every conformance test gets: a folder of its own, quiet TensorFlow."""
 
+import glob
 import os
+import shutil
+import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -10,6 +13,8 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import tensorflow as tf
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def pytest_report_header(config):
@@ -30,3 +35,34 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tf.compat.v1.reset_default_graph()
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory):
+    """graph_probe.c with the C sources, compiled by the system's compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    program = str(tmp_path_factory.mktemp("probe") / "graph_probe")
+    sources = [os.path.join(ROOT, "tests", "conformance", "graph_probe.c")]
+    for folder in ("base", "wire", "graph", "op"):
+        sources += sorted(glob.glob(os.path.join(ROOT, "src", folder, "*.c")))
+    command = [compiler, "-std=gnu11", "-O1", "-D_GNU_SOURCE", "-DAMCT_BUILDING"]
+    command += ["-I" + os.path.join(ROOT, name) for name in ("src", "include")]
+    subprocess.check_call(command + sources + ["-o", program, "-lpthread", "-lm"])
+    return program
+
+
+def run_probe(probe, mode, given):
+    """Runs the probe; returns its lines and the bytes that it wrote."""
+    with open("given", "wb") as file:
+        file.write(given)
+    done = subprocess.run(
+        [probe, mode, "given", "written"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+    )
+    assert done.returncode == 0, done.stderr
+    with open("written", "rb") as file:
+        return [line.split("\t") for line in done.stdout.splitlines()], file.read()

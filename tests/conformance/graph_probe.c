@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the graph code sees in a GraphDef, for test_graph_codec.py, which compares it with
- * TensorFlow.
+ * What the graph code sees in a GraphDef, for tests that compare it with TensorFlow.
  *
  *   graph_probe show IN.pb OUT.pb    a line a node; OUT.pb: written again
+ *   graph_probe shapes IN.pb OUT.pb  a line for each of the first two outputs of a node
  *   graph_probe text IN.txt OUT.pb   text form to GraphDef
  */
 #include <stdio.h>
 
 #include "graph/textform.h"
+#include "op/shapes.h"
 
 static void put_hex(const void *data, size_t size) {
   const uint8_t *bytes = data;
@@ -58,6 +59,24 @@ static amct_status show(const amct_graph *graph, amct_error *err) {
   return amct_graph_verify(graph, err);
 }
 
+static void show_shape(const amct_shapes *shapes, amct_node *node, int32_t port) {
+  const amct_shape shape = amct_shapes_of(shapes, (amct_edge){node, port});
+  printf("shape\t%s:%d\t", node->name, (int)port);
+  for (int32_t i = 0; i < shape.rank; i++)
+    printf("%s%lld", i == 0 ? "" : ",", (long long)shape.dims[i]);
+  printf("%s\n", shape.rank < 0 ? "?" : "");
+}
+
+static amct_status show_shapes(const amct_graph *graph, amct_error *err) {
+  amct_shapes *shapes = NULL;
+  AMCT_TRY(amct_shapes_infer(&shapes, graph, err));
+  for (size_t i = 0; i < amct_graph_count(graph); i++)
+    for (int32_t port = 0; port < 2; port++)
+      show_shape(shapes, amct_graph_at(graph, i), port);
+  amct_shapes_free(shapes);
+  return AMCT_OK;
+}
+
 static amct_status save(const amct_graph *graph, const char *path, amct_error *err) {
   amct_output *output = NULL;
   AMCT_TRY(amct_output_open(&output, path, err));
@@ -76,7 +95,9 @@ static amct_status run(char **argv, amct_error *err) {
     status = amct_graph_from_text(&graph, file.bytes, err);
   } else {
     status = amct_graph_load(&graph, argv[2], err);
-    if (status == AMCT_OK) status = show(graph, err);
+    if (status == AMCT_OK)
+      status =
+          strcmp(argv[1], "shapes") == 0 ? show_shapes(graph, err) : show(graph, err);
   }
   if (status == AMCT_OK) status = save(graph, argv[3], err);
 done:

@@ -1,53 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graph code reads what TensorFlow writes, and TensorFlow reads what it writes.
+"""The graph code reads what TensorFlow writes, and TensorFlow reads what it writes."""
 
-The C sources are compiled once, with a small probe, by the system's compiler.
-"""
-
-import glob
-import os
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import run_probe as run
+
 v1 = tf.compat.v1
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 REALS = [tf.float32, tf.float64, tf.float16, tf.bfloat16]
 INTS = [tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64, tf.bool]
-
-
-@pytest.fixture(scope="session")
-def probe(tmp_path_factory):
-    """The probe, compiled."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    program = str(tmp_path_factory.mktemp("probe") / "graph_probe")
-    sources = [os.path.join(ROOT, "tests", "conformance", "graph_probe.c")]
-    for folder in ("base", "wire", "graph"):
-        sources += sorted(glob.glob(os.path.join(ROOT, "src", folder, "*.c")))
-    command = [compiler, "-std=gnu11", "-O1", "-D_GNU_SOURCE", "-DAMCT_BUILDING"]
-    command += ["-I" + os.path.join(ROOT, name) for name in ("src", "include")]
-    subprocess.check_call(command + sources + ["-o", program, "-lpthread", "-lm"])
-    return program
-
-
-def run(probe, mode, given):
-    """Runs the probe; returns its lines and the bytes that it wrote."""
-    with open("given", "wb") as file:
-        file.write(given)
-    done = subprocess.run(
-        [probe, mode, "given", "written"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-    )
-    assert done.returncode == 0, done.stderr
-    with open("written", "rb") as file:
-        return [line.split("\t") for line in done.stdout.splitlines()], file.read()
 
 
 def wanted_hex(array):

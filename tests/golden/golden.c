@@ -8,7 +8,7 @@
  *   # fusion: off                                  (optional)
  *   a graph in text form (graph/textform.h)
  *   ---
- *   a line a decision
+ *   a line a decision, a line a layer of the graph after it
  *   ---
  *   the graph after it
  *
@@ -21,6 +21,7 @@
 #include "base/alloc.h"
 #include "base/bytes.h"
 #include "graph/textform.h"
+#include "op/layers.h"
 #include "rewrite/plan.h"
 
 enum { NAMES_MAX = 8, FILE_BYTES_MAX = 1 << 16 };
@@ -73,12 +74,28 @@ static void print_decisions(const amct_plan *plan, amct_buffer *out) {
   }
 }
 
+static void print_layers(const amct_layers *layers, amct_buffer *out) {
+  for (size_t i = 0; i < layers->count; i++) {
+    const amct_layer *l = &layers->at[i];
+    if (l->reason) {
+      amct_buffer_format(out, "float: %s: %s\n", l->node->name, l->reason);
+      continue;
+    }
+    amct_buffer_format(out, "layer: %s %s, %lld channels", l->node->name,
+                       l->grid == AMCT_PER_CHANNEL ? "per channel" : "per tensor",
+                       (long long)l->channels);
+    if (l->bias) amct_buffer_format(out, ", bias %s", l->bias->name);
+    amct_buffer_text(out, "\n");
+  }
+}
+
 /* What planning the graph gives, from the first line of dashes on. */
 static amct_status run(const char *text, size_t graph_size, amct_buffer *out,
                        amct_error *err) {
   const amct_slice slice = {(const uint8_t *)text, graph_size};
   amct_graph *graph = NULL;
   amct_plan *plan = NULL;
+  amct_layers layers = {0};
   names outputs, skip, fusion;
   amct_status status;
 
@@ -91,13 +108,17 @@ static amct_status run(const char *text, size_t graph_size, amct_buffer *out,
       (status = amct_plan_make(&plan, graph, &options, err)) != AMCT_OK ||
       (status = amct_plan_settle(plan, err)) != AMCT_OK ||
       (status = amct_graph_sweep(graph, outputs.at, outputs.count, err)) != AMCT_OK ||
-      (status = amct_graph_verify(graph, err)) != AMCT_OK)
+      (status = amct_graph_verify(graph, err)) != AMCT_OK ||
+      (status = amct_layers_find(&layers, graph, outputs.at, outputs.count, err)) !=
+          AMCT_OK)
     goto done;
   amct_buffer_text(out, k_line);
   print_decisions(plan, out);
+  print_layers(&layers, out);
   amct_buffer_text(out, k_line);
   amct_graph_print(graph, out);
 done:
+  amct_layers_free(&layers);
   amct_plan_free(plan);
   amct_graph_free(graph);
   return status;
@@ -119,8 +140,7 @@ static bool check(const char *path, bool accepting) {
   amct_error err = {0};
   if (run(text, graph_size, &found, &err) != AMCT_OK) stop(path, err.text);
   const char *wanted = text + graph_size;
-  bool same =
-      found.size == strlen(wanted) && memcmp(found.data, wanted, found.size) == 0;
+  bool same = found.size == strlen(wanted) && memcmp(found.data, wanted, found.size) == 0;
   if (!same && accepting) accept(path, text, graph_size, &found);
   if (!same && !accepting)
     printf("%s differs. Wanted:\n%s\nFound:\n%.*s\n", path, wanted, (int)found.size,
