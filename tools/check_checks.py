@@ -8,6 +8,7 @@ from pathlib import Path
 
 import check_docs
 import check_layers
+import check_readme
 import check_sizes
 import tree
 
@@ -53,6 +54,30 @@ class Sizes(unittest.TestCase):
             list(check_sizes.python_functions(text)),
             [("f", {"function": 6, "parameters": 2, "nesting": 2})],
         )
+
+
+class Readme(unittest.TestCase):
+    def test_rows(self):
+        ops = [row[0] for row in check_readme.layer_rows()]
+        self.assertIn(
+            ("MatMul", "rank 2, output channels on axis 1", "per tensor"), check_readme.layer_rows()
+        )
+        self.assertEqual(len(ops), len(set(ops)))
+        self.assertIn("| AvgPool | none | none |", check_readme.supported())
+
+    def test_demo(self):
+        printed = "x\nFashion-MNIST, TensorFlow 2\n\na  1\n\nwritten to /tmp\ngood: yes\nmore\n"
+        self.assertEqual(
+            check_readme.demo(printed),
+            "    Fashion-MNIST, TensorFlow 2\n\n    a  1\n\n    good: yes",
+        )
+
+    def test_problems(self):
+        text = tree.read(Path("README.md"))
+        self.assertEqual(check_readme.check(text), [])
+        self.assertEqual(len(check_readme.check(text + "\n" * 120)), 1)
+        self.assertEqual(len(check_readme.check(text.replace("| per channel |", "| |"))), 1)
+        self.assertTrue(check_readme.check(text.replace("(doc/guide.md)", "(doc/gone.md)")))
 
 
 class Layers(unittest.TestCase):

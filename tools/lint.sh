@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for check in layers sizes docs checks; do
+for check in layers sizes docs readme checks; do
   python3 -B "tools/check_$check.py"
 done
 

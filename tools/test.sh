@@ -60,8 +60,10 @@ c_tests release
 stage "C, clang, address and undefined-behaviour sanitizers"
 c_tests sanitize
 
-AMCT_PROBE=$(find "$PWD/build/release" -name 'libamct_probe*.so' | head -n 1)
-if [ -n "$AMCT_PROBE" ]; then export AMCT_PROBE; else unset AMCT_PROBE; fi
+export AMCT_PROBE=$PWD/build/release/libamct_probe.so
+stage "numbers against NumPy"
+.venv/bin/python -m pytest -q -p no:cacheprovider --junit-xml="$REPORTS/pytest-accuracy.xml" tests/accuracy
+count "$REPORTS/pytest-accuracy.xml"
 stage "conformance, $(.venv/bin/python -V), TensorFlow 2"
 conformance .venv
 if [ -x .venv-tf1/bin/python ]; then

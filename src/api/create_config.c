@@ -49,8 +49,7 @@ amct_status amct_create_quant_config(const amct_source *source, const char *conf
   if ((status = amct_recipe_write(&recipe, config_file, err)) != AMCT_OK) goto done;
   amct_log(AMCT_LOG_INFO, "create_quant_config",
            "Generate config file:%s success! %zu of %zu layers are quantized",
-           config_file, amct_recipe_enabled(&recipe),
-           study.layers.count);
+           config_file, amct_recipe_enabled(&recipe), study.layers.count);
 done:
   amct_recipe_free(&recipe);
   amct_study_free(&study);

@@ -50,7 +50,7 @@ typedef struct amct_change {
 typedef struct amct_target {
   amct_node *node;
   bool removed;
-  bool detached; /* removed, and the control edges from it */
+  bool detached;   /* removed, and the control edges from it */
   amct_spec *spec; /* replaced by */
   amct_change *first, *last;
   /* while the list is applied */

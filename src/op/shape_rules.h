@@ -39,16 +39,13 @@ amct_shape amct_shape_join(const amct_shape *a, const amct_shape *b);
 amct_shape amct_shape_fill(const amct_shape *a, const amct_shape *b);
 
 /* the rules, by the names in ops.def */
-#define AMCT_SHAPE_RULES(X)                                                              \
-  X(conv)                                                                                \
-  X(depthwise)                                                                           \
-  X(pool) X(resize) X(constant) X(variable) X(placeholder) X(same) X(broadcast) X(agree) \
-      X(merge) X(batch_norm) X(matmul) X(reduce) X(concat) X(expand_dims) X(fill)        \
-          X(pack) X(pad) X(reshape) X(shape_of) X(slice) X(split) X(split_v) X(squeeze)  \
-              X(strided_slice) X(transpose) X(unpack)
-#define AMCT_SHAPE_DECLARE(name) extern const amct_shape_rule amct_shape_rule_##name;
-AMCT_SHAPE_RULES(AMCT_SHAPE_DECLARE)
-#undef AMCT_SHAPE_DECLARE
+// clang-format off
+#define AMCT_SHAPE_RULES(X)                                                       \
+  X(conv) X(depthwise) X(pool) X(resize) X(constant) X(variable) X(placeholder)   \
+  X(same) X(broadcast) X(agree) X(merge) X(batch_norm) X(matmul) X(reduce)        \
+  X(concat) X(expand_dims) X(fill) X(pack) X(pad) X(reshape) X(shape_of) X(slice) \
+  X(split) X(split_v) X(squeeze) X(strided_slice) X(transpose) X(unpack)
+// clang-format on
 
 /** Defines a rule and its function. */
 #define AMCT_SHAPE_RULE(name)                                                            \

@@ -3,7 +3,19 @@
 
 import ctypes
 import os
-from ctypes import POINTER, byref, c_bool, c_double, c_float, c_int, c_int8, c_int32, c_size_t, c_uint8, c_uint64
+from ctypes import (
+    POINTER,
+    byref,
+    c_bool,
+    c_double,
+    c_float,
+    c_int,
+    c_int8,
+    c_int32,
+    c_size_t,
+    c_uint8,
+    c_uint64,
+)
 
 import numpy as np
 

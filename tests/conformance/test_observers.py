@@ -9,10 +9,11 @@ import subprocess
 import sys
 import threading
 
-import amct_tensorflow as amct
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import amct_tensorflow as amct
 
 v1 = tf.compat.v1
 F32 = np.float32

@@ -3,10 +3,11 @@
 
 import threading
 
-import amct_tensorflow  # noqa: F401  (loads the op library)
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import amct_tensorflow  # noqa: F401  (loads the op library)
 
 v1 = tf.compat.v1
 F32 = np.float32

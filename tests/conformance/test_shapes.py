@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Static shapes: what is inferred is what TensorFlow infers; nothing that it denies, little that it misses."""
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,7 +62,7 @@ def size(request):
 
 def test_networks(probe):
     for batch in BATCHES:
-        check(probe, models.graph_of(lambda: models.network(batch=batch)))
+        check(probe, models.graph_of(functools.partial(models.network, batch=batch)))
     check(probe, models.graph_of(lambda: models.network(models.ref_variable)), known=0.8)
 
 
