@@ -73,7 +73,7 @@ def check(text):
     if "Fashion-MNIST, TensorFlow" not in text:
         problems.append("README.md: block demo is empty: tools/check_readme.py --demo FILE")
     for target in LINK.findall(text):
-        if "://" not in target and not Path(target).exists():
+        if "://" not in target and not (tree.ROOT / target).exists():
             problems.append("README.md: {} does not exist".format(target))
     return problems
 
@@ -91,7 +91,7 @@ def main() -> int:
     if arguments.demo:
         text = replace(text, "demo", demo(Path(arguments.demo).read_text()))
     if arguments.write or arguments.demo:
-        README.write_text(text)
+        (tree.ROOT / README).write_text(text)
     return tree.report("check_readme", check(text), "{} lines".format(text.count("\n")))
 
 
