@@ -46,6 +46,9 @@ amct_shape amct_shape_fill(const amct_shape *a, const amct_shape *b);
   X(concat) X(expand_dims) X(fill) X(pack) X(pad) X(reshape) X(shape_of) X(slice) \
   X(split) X(split_v) X(squeeze) X(strided_slice) X(transpose) X(unpack)
 // clang-format on
+#define AMCT_SHAPE_EXTERN(name) extern const amct_shape_rule amct_shape_rule_##name;
+AMCT_SHAPE_RULES(AMCT_SHAPE_EXTERN)
+#undef AMCT_SHAPE_EXTERN
 
 /** Defines a rule and its function. */
 #define AMCT_SHAPE_RULE(name)                                                            \

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every conformance test gets: a folder of its own, quiet TensorFlow."""
 
+import functools
 import glob
+import inspect
 import os
 import shutil
 import subprocess
@@ -35,6 +37,38 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tf.compat.v1.reset_default_graph()
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def one_plan(monkeypatch):
+    """In every test: the plan of the graph that was calibrated is the plan of the pb that was saved."""
+    import amct_tensorflow as amct
+
+    core = amct._core
+    quantize_model, save_model = amct.quantize_model, amct.save_model
+    plans = {}
+
+    @functools.wraps(quantize_model)
+    def quantize(*arguments, **keywords):
+        graph = keywords.get("graph", arguments[0] if arguments else None)
+        before = graph.as_graph_def() if isinstance(graph, tf.Graph) else None
+        added = quantize_model(*arguments, **keywords)
+        given = inspect.signature(quantize_model).bind(*arguments, **keywords).arguments
+        plans[os.path.abspath(given["record_file"])] = core.describe_plan(before.SerializeToString())
+        return added
+
+    @functools.wraps(save_model)
+    def save(*arguments, **keywords):
+        save_model(*arguments, **keywords)
+        given = inspect.signature(save_model).bind(*arguments, **keywords).arguments
+        plan = plans.get(os.path.abspath(given["record_file"]))
+        with open(given["pb_model"], "rb") as file:
+            frozen = file.read()
+        if plan is not None and b"QuantIfmr" not in frozen:
+            assert core.describe_plan(frozen) == plan
+
+    monkeypatch.setattr(amct, "quantize_model", quantize)
+    monkeypatch.setattr(amct, "save_model", save)
 
 
 @pytest.fixture(scope="session")
