@@ -53,12 +53,12 @@ enum amct_dimdef_field { DIM_SIZE = 1, DIM_NAME = 2 };
 enum amct_library_field { LIBRARY_FUNCTION = 1 };
 
 /* name, number in types.proto, bytes each (0: not fixed) */
-#define AMCT_DTYPE_MAP(X)                                                                \
-  X(FLOAT, 1, 4)                                                                         \
-  X(DOUBLE, 2, 8)                                                                        \
-  X(INT32, 3, 4) X(UINT8, 4, 1) X(INT16, 5, 2) X(INT8, 6, 1) X(STRING, 7, 0)             \
-      X(INT64, 9, 8) X(BOOL, 10, 1) X(BFLOAT16, 14, 2) X(UINT16, 17, 2) X(HALF, 19, 2)   \
-          X(RESOURCE, 20, 0) X(UINT32, 22, 4) X(UINT64, 23, 8)
+// clang-format off
+#define AMCT_DTYPE_MAP(X) \
+  X(FLOAT, 1, 4) X(DOUBLE, 2, 8) X(INT32, 3, 4) X(UINT8, 4, 1) X(INT16, 5, 2) \
+  X(INT8, 6, 1) X(STRING, 7, 0) X(INT64, 9, 8) X(BOOL, 10, 1) X(BFLOAT16, 14, 2) \
+  X(UINT16, 17, 2) X(HALF, 19, 2) X(RESOURCE, 20, 0) X(UINT32, 22, 4) X(UINT64, 23, 8)
+// clang-format on
 
 typedef enum amct_dtype {
   AMCT_DTYPE_INVALID = 0,
