@@ -29,7 +29,7 @@ struct amct_node_body {
   const amct_attr *attrs;
   size_t attr_count;
   bool stale;    /* inputs differ from those in the message: write them from memory */
-  bool was_read; /* some node read it at some time since the graph was loaded */
+  bool was_read; /* some node read its data at some time since the graph was loaded */
   uint64_t mark; /* scratch, see amct_graph.marks */
   amct_piece
       *tail; /* scratch: the last piece that the list being applied put behind this one */

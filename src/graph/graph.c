@@ -159,12 +159,12 @@ void amct_graph_link(amct_graph *graph, amct_node **nodes, amct_use *uses) {
   for (size_t i = 0; i < count; i++) {
     nodes[i]->uses = nodes[i]->use_count == 0 ? NULL : uses + offset;
     offset += nodes[i]->use_count;
-    if (nodes[i]->use_count != 0) nodes[i]->body->was_read = true;
     nodes[i]->use_count = 0;
   }
   for (size_t i = 0; i < count; i++) {
     for (uint32_t k = 0; k < nodes[i]->input_count; k++) {
       amct_node *source = nodes[i]->inputs[k].node;
+      if (k < nodes[i]->data_count) source->body->was_read = true;
       source->uses[source->use_count].node = nodes[i];
       source->uses[source->use_count++].input = k;
     }

@@ -29,9 +29,21 @@ static bool is_parameter(const amct_node *node) {
   return false;
 }
 
+/* A constant, seen through nodes that wait for nothing either: a control edge from it
+ * orders nothing. Frozen functions of TensorFlow 2 hold every weight by such an edge. */
+static bool waits_for_nothing(const amct_node *node) {
+  for (int step = 0; step < CHAIN_MAX; step++) {
+    if (node->input_count != node->data_count) return false;
+    if (strcmp(node->op, "Const") == 0) return true;
+    if (strcmp(node->op, "Identity") != 0 || node->data_count == 0) return false;
+    node = node->inputs[0].node;
+  }
+  return false;
+}
+
 typedef struct sweep {
   amct_edits *edits;
-  uint32_t *uses;  /* readers left, by node index */
+  uint32_t *uses;  /* readers left, by node index; edges that order nothing do not count */
   uint32_t *stack; /* nodes to remove */
   size_t depth;
   uint64_t keep; /* mark of the nodes that stay */
@@ -43,16 +55,25 @@ static void consider(sweep *s, const amct_node *node) {
     s->stack[s->depth++] = node->index;
 }
 
+static uint32_t count_uses(const amct_node *node) {
+  if (!waits_for_nothing(node)) return node->use_count;
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < node->use_count; i++)
+    count += node->uses[i].input < node->uses[i].node->data_count;
+  return count;
+}
+
 static void run(sweep *s, const amct_graph *graph) {
   for (size_t i = 0; i < graph->node_count; i++)
-    s->uses[i] = graph->nodes[i]->use_count;
+    s->uses[i] = count_uses(graph->nodes[i]);
   for (size_t i = 0; i < graph->node_count; i++)
     consider(s, graph->nodes[i]);
   while (s->depth > 0) {
     amct_node *node = graph->nodes[s->stack[--s->depth]];
-    amct_edits_remove(s->edits, node);
+    amct_edits_detach(s->edits, node);
     for (uint32_t i = 0; i < node->input_count; i++) {
       amct_node *source = node->inputs[i].node;
+      if (i >= node->data_count && waits_for_nothing(source)) continue;
       if (--s->uses[source->index] == 0) consider(s, source);
     }
   }

@@ -356,25 +356,27 @@ static void test_sweep(void **state) {
                                "i = Identity(r)\n"
                                "kept = Const() {value=float[1](1)}\n"
                                "shared = Const() {value=float[1](1)}\n"
-                               "held = Const() {value=float[1](1)}\n"
+                               "held = Const(^x) {value=float[1](1)}\n"
+                               "idle = Const() {value=float[1](1)}\n"
+                               "idle/read = Identity(idle)\n"
                                "data = Identity(x)\n"
-                               "hold = NoOp(^held)\n"
-                               "y = Op(x, i, kept, shared, held, data)\n"
+                               "hold = NoOp(^held, ^idle/read, ^idle, ^shared)\n"
+                               "y = Op(x, i, kept, shared, held, data, idle/read)\n"
                                "z = Relu(shared)\n"
                                "lonely = Const() {value=float[1](3)}\n";
   amct_graph *graph = graph_of(k_text);
   const char *const keep[] = {"kept", "nobody"};
   assert_int_equal(amct_graph_sweep(graph, keep, 2, NULL), AMCT_OK);
-  assert_int_equal(amct_graph_count(graph), 13); /* nothing lost a reader yet */
+  assert_int_equal(amct_graph_count(graph), 15); /* nothing lost a reader yet */
   amct_edits *edits = amct_edits_new(graph);
-  for (uint32_t i = 1; i < 6; i++)
+  for (uint32_t i = 1; i < 7; i++)
     amct_edits_set_input(edits, node_of(graph, "y"), i, "x");
   apply_ok(edits);
   assert_int_equal(amct_graph_sweep(graph, keep, 2, NULL), AMCT_OK);
   assert_graph(
       graph,
-      "x=Placeholder()\nkept=Const()\nshared=Const()\nheld=Const()\ndata=Identity(x)\n"
-      "hold=NoOp(^held)\ny=Op(x x x x x x)\nz=Relu(shared)\nlonely=Const()\n");
+      "x=Placeholder()\nkept=Const()\nshared=Const()\nheld=Const(^x)\ndata=Identity(x)\n"
+      "hold=NoOp(^held ^shared)\ny=Op(x x x x x x x)\nz=Relu(shared)\nlonely=Const()\n");
   amct_graph_free(graph);
 }
 
