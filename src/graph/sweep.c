@@ -43,7 +43,7 @@ static bool waits_for_nothing(const amct_node *node) {
 
 typedef struct sweep {
   amct_edits *edits;
-  uint32_t *uses;  /* readers left, by node index; edges that order nothing do not count */
+  uint32_t *uses; /* readers left, by node index; edges that order nothing do not count */
   uint32_t *stack; /* nodes to remove */
   size_t depth;
   uint64_t keep; /* mark of the nodes that stay */
