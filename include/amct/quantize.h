@@ -108,6 +108,17 @@ AMCT_API AMCT_NODISCARD amct_status amct_save_model(const char *pb_model,
                                                     amct_error *err);
 
 /**
+ * Fuses only, as amct_save_model does first, and writes `<save_path>_fused.pb` (save_path
+ * "dir/": "dir/fused.pb"): to compare the float graphs before and after.
+ *
+ * @return as amct_save_model, without a record. Nothing is written on a failure.
+ */
+AMCT_API AMCT_NODISCARD amct_status amct_fuse_model(const char *pb_model,
+                                                    amct_strings outputs,
+                                                    const char *save_path,
+                                                    amct_error *err);
+
+/**
  * What would be fused and quantized, as text lines sorted by place in the graph:
  *   `fold <rule> <layer> <batch norm>`, `keep <rule> <batch norm>: <reason>`,
  *   `layer <op> <name> <per_channel|per_tensor> <channels>`, `float <op> <name>:

@@ -99,6 +99,7 @@ _PROTOTYPES = {
     "amct_calibration_free": (None, [ctypes.c_void_p]),
     "amct_flush_calibration": (ctypes.c_int, [_TEXT, _ERROR]),
     "amct_save_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
+    "amct_fuse_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _ERROR]),
     "amct_describe_plan": (
         ctypes.c_int,
         [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _Strings, _ERROR],
@@ -265,6 +266,13 @@ def save_model(pb_model: str, outputs: Iterable[str], record_file: str, save_pat
     status = _lib.amct_save_model(
         _path(pb_model), _strings(outputs), _path(record_file), _path(save_path), error
     )
+    _check(status, error)
+
+
+def fuse_model(pb_model: str, outputs: Iterable[str], save_path: str) -> None:
+    """Writes the fused, still float, model of a frozen pb to `<save_path>_fused.pb`."""
+    error = _Error()
+    status = _lib.amct_fuse_model(_path(pb_model), _strings(outputs), _path(save_path), error)
     _check(status, error)
 
 
