@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/origins.h"
 
-#include <jansson.h>
-
 #include "graph/attrs.h"
+#include "recipe/recipe_keys.h"
 
 static bool is_op(const amct_node *node, const char *op) {
   return strcmp(node->op, op) == 0;
@@ -53,67 +52,105 @@ static const char *output_origin(const amct_node *node) {
   return own_origin(node);
 }
 
+/* jansson answers text that is not UTF-8 as it answers a lack of memory: by NULL. */
+typedef struct describer {
+  const amct_node *node;
+  bool not_utf8; /* some text of the node, or of what it reads */
+} describer;
+
+static json_t *text_value(describer *d, amct_slice text) {
+  json_t *value = json_stringn((const char *)text.data, text.size);
+  json_t *any = value ? NULL : json_stringn_nocheck((const char *)text.data, text.size);
+  d->not_utf8 = d->not_utf8 || any;
+  json_decref(any);
+  return value;
+}
+
+static json_t *name_value(describer *d, const char *name) {
+  return text_value(d, amct_slice_of(name));
+}
+
+static bool append(json_t *list, json_t *value) {
+  return json_array_append_new(list, value) == 0;
+}
+
 static json_t *attr(const char *key, const char *kind, json_t *value) {
   return json_pack("{s:s,s:{s:o}}", "key", key, "value", kind, value);
 }
 
-static json_t *output_description(const amct_node *node) {
-  const char *origin = output_origin(node);
+static json_t *output_description(describer *d) {
+  const char *origin = output_origin(d->node);
   amct_slice format = {0};
   if (!origin) return json_pack("[{s:[]}]", "attr");
-  if (!amct_attr_text(node, "data_format", &format)) format = amct_slice_of("NHWC");
+  if (!amct_attr_text(d->node, "data_format", &format)) format = amct_slice_of("NHWC");
   return json_pack("[{s:[o,o,o]}]", "attr",
-                   attr("_datadump_origin_name", "s", json_string(origin)),
+                   attr("_datadump_origin_name", "s", name_value(d, origin)),
                    attr("_datadump_origin_output_index", "i", json_integer(0)),
-                   attr("_datadump_origin_format", "s",
-                        json_stringn((const char *)format.data, format.size)));
+                   attr("_datadump_origin_format", "s", text_value(d, format)));
 }
 
-static json_t *original_names(const amct_node *node) {
+static json_t *original_names(describer *d) {
+  const amct_node *node = d->node;
   json_t *names = json_array();
+  bool fine = names != NULL;
   for (uint32_t i = 0; i < node->origin_count; i++)
-    json_array_append_new(names, json_string(node->origins[i]));
+    fine = fine && append(names, name_value(d, node->origins[i]));
   if (!node->origin_count && !is_inserted(node))
-    json_array_append_new(names, json_string(node->name));
-  return json_pack("{s:o}", "s", names);
+    fine = fine && append(names, name_value(d, node->name));
+  if (fine) return json_pack("{s:o}", "s", names);
+  json_decref(names);
+  return NULL;
 }
 
-static json_t *inputs(const amct_node *node) {
+static json_t *inputs(describer *d) {
   json_t *list = json_array();
-  for (uint32_t i = 0; i < node->data_count; i++)
-    json_array_append_new(list, json_sprintf("%s:%d", node->inputs[i].node->name,
-                                             (int)node->inputs[i].port));
-  return list;
+  bool fine = list != NULL;
+  for (uint32_t i = 0; i < d->node->data_count && fine; i++) {
+    const amct_edge edge = d->node->inputs[i];
+    json_t *name = name_value(d, edge.node->name);
+    fine = name && append(list, json_sprintf("%s:%d", edge.node->name, (int)edge.port));
+    json_decref(name);
+  }
+  if (fine) return list;
+  json_decref(list);
+  return NULL;
 }
 
-static char *describe_node(const amct_node *node) {
-  json_t *op =
-      json_pack("{s:s,s:s,s:o,s:[o],s:o}", "name", node->name, "type", node->op, "input",
-                inputs(node), "attr",
-                attr("_datadump_original_op_names", "list", original_names(node)),
-                "output_desc", output_description(node));
+static char *describe_node(describer *d) {
+  json_t *op = json_pack("{s:o,s:o,s:o,s:[o],s:o}", "name", name_value(d, d->node->name),
+                         "type", name_value(d, d->node->op), "input", inputs(d), "attr",
+                         attr("_datadump_original_op_names", "list", original_names(d)),
+                         "output_desc", output_description(d));
   char *text = op ? json_dumps(op, JSON_COMPACT) : NULL;
   json_decref(op);
   return text;
 }
 
+static amct_status write_node(const amct_node *node, amct_output *output,
+                              amct_error *err) {
+  describer d = {.node = node};
+  char *text = describe_node(&d);
+  if (!text && d.not_utf8)
+    return amct_fail(
+        err, AMCT_UNSUPPORTED, node->name,
+        "node \"%s\": a name or format that is not UTF-8: JSON cannot hold it",
+        node->name);
+  if (!text) return amct_fail_memory(err);
+  const amct_status status = amct_output_write(output, text, strlen(text), err);
+  amct_free(text);
+  return status;
+}
+
 amct_status amct_origins_write(const amct_graph *graph, amct_output *output,
                                amct_error *err) {
   static const char head[] = "{\"graph\":[{\"op\":[\n", tail[] = "]}]}\n";
+  const size_t count = amct_graph_count(graph);
+  amct_recipe_use_alloc();
   AMCT_TRY(amct_output_write(output, head, sizeof head - 1, err));
-  for (size_t i = 0; i < amct_graph_count(graph); i++) {
-    const amct_node *node = amct_graph_at(graph, i);
-    char *text = describe_node(node);
-    if (!text)
-      return amct_fail(
-          err, AMCT_OUT_OF_MEMORY, node->name,
-          "node \"%s\" has no JSON form: out of memory, or a name that is not UTF-8",
-          node->name);
-    amct_status status = amct_output_write(output, text, strlen(text), err);
-    free(text);
-    AMCT_TRY(status);
-    AMCT_TRY(amct_output_write(output, i + 1 < amct_graph_count(graph) ? ",\n" : "\n",
-                               i + 1 < amct_graph_count(graph) ? 2 : 1, err));
+  for (size_t i = 0; i < count; i++) {
+    AMCT_TRY(write_node(amct_graph_at(graph, i), output, err));
+    AMCT_TRY(amct_output_write(output, i + 1 < count ? ",\n" : "\n",
+                               i + 1 < count ? 2 : 1, err));
   }
   return amct_output_write(output, tail, sizeof tail - 1, err);
 }
