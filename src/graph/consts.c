@@ -10,7 +10,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "tensor_content is little-endian");
 
 /* Elements that a few bytes may stand for. */
-static const size_t k_repeat_max = (size_t)1 << 28;
+static const size_t k_repeat_max = (size_t)1 << 24;
 
 /* Walks the typed values of one field. */
 typedef struct value_reader {

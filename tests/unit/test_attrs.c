@@ -307,7 +307,7 @@ static const bad_const k_bad[] = {
     BAD("packed varint of 11 bytes", 3, (2), 1, "\x3a\x0b\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", BAD_FORMAT),
     BAD("tensor is cut", 1, (2), 1, "\x22\x09", BAD_FORMAT),
     BAD("rank 9", 1, (1, 1, 1, 1, 1, 1, 1, 1, 1), 9, "", UNSUPPORTED),
-    BAD("few bytes, many elements", 1, (((int64_t)1 << 28) + 1), 1, "\x2d\x00\x00\x80\x3f", UNSUPPORTED),
+    BAD("few bytes, many elements", 1, (((int64_t)1 << 24) + 1), 1, "\x2d\x00\x00\x80\x3f", UNSUPPORTED),
     BAD("no bytes, very many elements", 19, (1 << 20, 1 << 20), 2, "", UNSUPPORTED),
 };
 // clang-format on
