@@ -44,8 +44,11 @@ AMCT_NODISCARD amct_status amct_recipe_defaults(amct_recipe *recipe,
                                                 const amct_graph *graph,
                                                 const amct_recipe_options *options,
                                                 amct_error *err);
-/** Writes the JSON: key order of amct.md 3, layers by name, indent 4, "," and ":" without
- * blanks. */
+/** Appends the JSON: key order of amct.md 3, layers by name, indent 4, "," and ":"
+ * without blanks. */
+AMCT_NODISCARD amct_status amct_recipe_print(const amct_recipe *recipe,
+                                             amct_buffer *buffer, amct_error *err);
+/** Prints and writes atomically. */
 AMCT_NODISCARD amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
                                              amct_error *err);
 /**

@@ -161,11 +161,10 @@ static amct_status put_layers(const writer *w, json_t *root, amct_error *err) {
   return status;
 }
 
-amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
+amct_status amct_recipe_print(const amct_recipe *recipe, amct_buffer *buffer,
                               amct_error *err) {
   amct_recipe_fallbacks fallbacks = {0};
   const writer w = {recipe, &fallbacks};
-  amct_buffer buffer = {0};
   json_t *root = NULL;
   amct_status status;
 
@@ -175,13 +174,19 @@ amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
     status = amct_fail_memory(err);
     goto done;
   }
-  if ((status = put_layers(&w, root, err)) != AMCT_OK ||
-      (status = amct_recipe_dump(root, &buffer, err)) != AMCT_OK)
-    goto done;
-  status = amct_output_whole(path, buffer.data, buffer.size, err);
+  if ((status = put_layers(&w, root, err)) != AMCT_OK) goto done;
+  status = amct_recipe_dump(root, buffer, err);
 done:
   json_decref(root);
-  amct_buffer_free(&buffer);
   amct_recipe_fallbacks_free(&fallbacks);
+  return status;
+}
+
+amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
+                              amct_error *err) {
+  amct_buffer buffer = {0};
+  amct_status status = amct_recipe_print(recipe, &buffer, err);
+  if (status == AMCT_OK) status = amct_output_whole(path, buffer.data, buffer.size, err);
+  amct_buffer_free(&buffer);
   return status;
 }
