@@ -13,6 +13,7 @@ if(AMCT_DEBUG_ARENA)
   target_compile_definitions(amct_flags INTERFACE AMCT_DEBUG_ARENA)
 endif()
 if(AMCT_SANITIZE)
-  target_compile_options(amct_flags INTERFACE -fsanitize=${AMCT_SANITIZE} -fno-omit-frame-pointer)
+  target_compile_options(amct_flags INTERFACE -fsanitize=${AMCT_SANITIZE}
+    -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(amct_flags INTERFACE -fsanitize=${AMCT_SANITIZE})
 endif()

@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Dictionaries and seeds of the fuzz targets, from the tables and the golden cases.
+
+fuzz_inputs.py [--check] [--text-to-pb PROGRAM]
+
+Writes tests/fuzz/fuzz_*.dict and, given the program, the seeds of tests/fuzz/corpus. What fuzzing found
+stands beside the seeds, under other names. --check: compares the dictionaries, writes nothing.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List
+
+import tree
+
+FUZZ = Path("tests/fuzz")
+GOLDEN = Path("tests/golden")
+
+
+def rows(path: str, *kinds: str) -> List[str]:
+    """First cells of the rows of a .def table."""
+    text = re.sub(r"/\*.*?\*/", "", tree.read(Path(path)), flags=re.DOTALL)
+    return re.findall(r"^(?:{})\((?:\w+, *)?(\w+),".format("|".join(kinds)), text, re.MULTILINE)
+
+
+def op_names() -> List[str]:
+    text = tree.read(Path("src/op/ops.def"))
+    names = re.findall(r"^(?:LAYER|PARAM|PLAIN)\((\w+),", text, re.MULTILINE)
+    rules = "".join(tree.read(path) for path in tree.files(".c") if "rules" in path.parts)
+    return sorted(set(names + re.findall(r'"((?:\w+\|)*FusedBatchNorm\w*)"', rules)))
+
+
+def attribute_keys() -> List[str]:
+    """Keys that the core asks nodes for."""
+    found = set()
+    for path in tree.files(".c"):
+        if path.parts[0] == "src":
+            found |= set(re.findall(r'amct_attr_\w+\([^;"]*?, "(\w+)"', tree.read(path)))
+    return sorted(found)
+
+
+def dtype_names() -> List[str]:
+    return re.findall(r"X\(([A-Z]\w*), \d+, \d+\)", tree.read(Path("src/wire/graphdef.h")))
+
+
+def dictionaries() -> Dict[str, List[str]]:
+    ops, keys, dtypes = op_names(), attribute_keys(), dtype_names()
+    fields = rows("src/factors/record_fields.def", "FIELD")
+    settings = sorted(set(rows("src/recipe/recipe_keys.def", "KEY")))
+    text = ["{} = ".format(name) for name in "xwy"]
+    text += [op + "(" for op in ops] + [key + "=" for key in keys]
+    text += [dtype.lower() + "[" for dtype in dtypes] + ["DT_" + dtype for dtype in dtypes]
+    text += ["(ramp)", "(fill ", "shape=[", "list[", "^", "?", "true", "false", '"SAME"', '"NHWC"']
+    record = [field + ": " for field in fields] + [
+        "record {",
+        "key: ",
+        "value {",
+        "true",
+        "inf",
+        "nan",
+    ]
+    config = ['"{}":'.format(key) for key in settings] + [
+        "true",
+        "false",
+        "null",
+        "[]",
+        "{}",
+        "1e-300",
+    ]
+    config += ['"conv":{', '"depthwise":{', '"pool":{', '"fc":{', '"odd":{']
+    return {
+        "graph": ops + keys + ["SAME", "VALID", "NHWC", "NCHW", "^", ":1"],
+        "text": text,
+        "record": record,
+        "config": config,
+        "deploy": text + record + ["\n---\n"],
+    }
+
+
+def dictionary_text(words: List[str]) -> str:
+    def quoted(word: str) -> str:
+        word = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\x0a")
+        return '"{}"\n'.format(word)
+
+    return "# made by tools/fuzz_inputs.py\n" + "".join(quoted(word) for word in words)
+
+
+def record_of(expected: str) -> str:
+    """A record for the layers that a golden case lists."""
+    text = ""
+    for name, channels in re.findall(r"^layer: (\S+) .*?(-?\d+) channels", expected, re.MULTILINE):
+        per_tensor = "{} per tensor".format(name) in expected
+        scales = 0 if int(channels) < 0 else 1 if per_tensor else int(channels)
+        text += 'record {{\n  key: "{}"\n  value {{\n    scale_d: 0.5\n    offset_d: -3\n'.format(
+            name
+        )
+        text += "    scale_w: 1\n" * scales + "    offset_w: 0\n" * scales + "  }\n}\n"
+    return text
+
+
+CONFIGS = [
+    {"version": 1, "batch_num": 2, "fc": {}},
+    {"do_fusion": False, "activation_offset": False, "conv": {"quant_enable": True}},
+    {
+        "skip_fusion_layers": ["conv"],
+        "conv": {
+            "activation_quant_params": {
+                "num_bits": 8,
+                "max_percentile": 0.9,
+                "min_percentile": 1.0,
+                "search_range": [0.5, 1.5],
+                "search_step": 0.25,
+                "act_algo": "ifmr",
+                "asymmetric": False,
+            },
+            "weight_quant_params": {"wts_algo": "arq_quantize", "channel_wise": False},
+        },
+        "pool": {"activation_quant_params": {"asymmetric": True}},
+        "depthwise": {"quant_enable": False},
+    },
+]
+RECORD = """record { key: "a/b" value { scale_d: 1e-3, offset_d: -128 scale_w: [1, 2.5] offset_w: 0 offset_w: 0
+  shift_bit: 0x10 shift_bit: 1 skip_fusion: True dst_type: INT8 op_data_type: "FLOAT" } }  # comment
+record < key: 'c\\x41\\n' ; value: { skip_fusion: t } >
+"""
+
+
+def seeds(text_to_pb: str) -> Dict[str, bytes]:
+    """Path under corpus/ -> content."""
+    found = {
+        "record/seed_fields": RECORD.encode(),
+        "record/seed_small": tree.read(Path("tests/data/record_small.txt")).encode(),
+    }
+    for i, config in enumerate(CONFIGS):
+        found["config/seed_{}".format(i)] = json.dumps(config).encode()
+    for path in tree.files(".txt"):
+        if path.parts[:2] != GOLDEN.parts or path.name == "CMakeLists.txt":
+            continue
+        text = re.sub(r"^#.*\n", "", tree.read(path), flags=re.MULTILINE)
+        graph, expected = text.split("\n---\n", 1)
+        made = subprocess.run(
+            [text_to_pb], input=graph.encode(), stdout=subprocess.PIPE, check=True
+        )
+        if len(made.stdout) < 4096:
+            found["graph/pb_" + path.stem] = made.stdout
+        found["deploy/with_record_" + path.stem] = (
+            graph + "\n---\n" + record_of(expected)
+        ).encode()
+        found["text/text_" + path.stem] = graph.encode()
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--text-to-pb")
+    options = parser.parse_args()
+    problems = []
+    made = {name: dictionary_text(words) for name, words in dictionaries().items()}
+    for name, text in made.items():
+        path = tree.ROOT / FUZZ / "fuzz_{}.dict".format(name)
+        if not options.check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            problems.append("{}: run tools/fuzz_inputs.py".format(path.relative_to(tree.ROOT)))
+    if options.text_to_pb and not options.check:
+        for name, content in seeds(options.text_to_pb).items():
+            path = tree.ROOT / FUZZ / "corpus" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    return tree.report("fuzz_inputs", problems, "{} dictionaries".format(len(made)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
