@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rewrite/fold_values.h"
 
+#include "rewrite/vectors.h"
+
+/* Where there is no edge the value is known: ones or zeros. */
 static bool is_const(amct_edge edge) {
   bool constant = false;
-  return amct_param_source(edge, &constant) && constant;
+  return !edge.node || (amct_vector_source(edge, &constant) && constant);
 }
 
 bool amct_fold_is_constant(const amct_fold_ref *steps, size_t count) {
@@ -20,7 +23,7 @@ bool amct_fold_is_constant(const amct_fold_ref *steps, size_t count) {
 static amct_status read_floats(amct_edge edge, amct_arena *scratch, amct_tensor *tensor,
                                const float **values, amct_error *err) {
   bool constant = false;
-  const amct_node *source = amct_param_source(edge, &constant);
+  const amct_node *source = amct_vector_source(edge, &constant);
   if (!source || !constant)
     return amct_fail(err, AMCT_UNSUPPORTED, edge.node->name,
                      "%s \"%s\" is not a constant: freeze the graph first", edge.node->op,
@@ -29,9 +32,17 @@ static amct_status read_floats(amct_edge edge, amct_arena *scratch, amct_tensor 
   return amct_tensor_floats(tensor, scratch, values, source, err);
 }
 
-static amct_status read_channels(amct_edge edge, size_t channels, amct_arena *scratch,
-                                 const float **values, amct_error *err) {
+amct_status amct_vector_read(amct_edge edge, float fill, size_t channels,
+                             amct_arena *scratch, const float **values, amct_error *err) {
   amct_tensor tensor;
+  if (!edge.node) {
+    float *filled = amct_arena_array(scratch, channels, sizeof *filled);
+    if (!filled) return amct_fail_memory(err);
+    for (size_t c = 0; c < channels; c++)
+      filled[c] = fill;
+    *values = filled;
+    return AMCT_OK;
+  }
   AMCT_TRY(read_floats(edge, scratch, &tensor, values, err));
   if (tensor.count != channels)
     return amct_fail(err, AMCT_UNSUPPORTED, edge.node->name,
@@ -45,14 +56,22 @@ amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps, size
   for (size_t i = 0; i < count; i++) {
     const amct_fold_ref *s = &steps[i];
     out[i] = (amct_fold_step){.kind = s->kind, .epsilon = s->epsilon};
-    if (s->kind == AMCT_FOLD_BIAS) {
-      AMCT_TRY(read_channels(s->bias, channels, scratch, &out[i].bias, err));
-      continue;
+    const struct {
+      amct_edge edge;
+      float fill;
+      const float **values;
+    } parts[] = {{s->scale, 1, &out[i].scale},
+                 {s->offset, 0, &out[i].offset},
+                 {s->mean, 0, &out[i].mean},
+                 {s->variance, 0, &out[i].variance}};
+    const size_t total = s->total ? (size_t)s->total : channels;
+    if (s->kind == AMCT_FOLD_BIAS)
+      AMCT_TRY(amct_vector_read(s->bias, 0, channels, scratch, &out[i].bias, err));
+    for (size_t k = 0; k < 4 && s->kind == AMCT_FOLD_BATCH_NORM; k++) {
+      AMCT_TRY(amct_vector_read(parts[k].edge, parts[k].fill, total, scratch,
+                                parts[k].values, err));
+      *parts[k].values += s->first;
     }
-    AMCT_TRY(read_channels(s->scale, channels, scratch, &out[i].scale, err));
-    AMCT_TRY(read_channels(s->offset, channels, scratch, &out[i].offset, err));
-    AMCT_TRY(read_channels(s->mean, channels, scratch, &out[i].mean, err));
-    AMCT_TRY(read_channels(s->variance, channels, scratch, &out[i].variance, err));
   }
   return AMCT_OK;
 }

@@ -18,6 +18,12 @@ AMCT_NODISCARD amct_status amct_fold_read(amct_fold_step *out, const amct_fold_r
                                           size_t count, size_t channels,
                                           amct_arena *scratch, amct_error *err);
 
+/** `channels` float32 values of a constant parameter, or of `fill` where there is no
+ * edge; errors as above. */
+AMCT_NODISCARD amct_status amct_vector_read(amct_edge edge, float fill, size_t channels,
+                                            amct_arena *scratch, const float **values,
+                                            amct_error *err);
+
 /** The weight of a layer as float32, and its layout. */
 AMCT_NODISCARD amct_status amct_weight_read(const amct_node *layer, amct_arena *scratch,
                                             const float **weights,

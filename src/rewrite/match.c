@@ -5,17 +5,18 @@
 #include <stdio.h>
 
 #include "base/map.h"
-#include "op/ops.h"
 #include "op/order.h"
+#include "rewrite/vectors.h"
 
 /* One run of a rule: passes over the roots that are left, until a pass rewrites nothing.
  */
-typedef struct run {
+typedef struct amct_run {
   amct_pass pass;
   const amct_rule *rule;
-  amct_map claimed;  /* nodes of this pass's matches */
-  amct_map outputs;  /* nodes that must keep their value */
-  amct_map in_loops; /* nodes between Enter and Exit */
+  amct_map claimed;    /* nodes of this pass's matches */
+  amct_map outputs;    /* nodes that must keep their value */
+  amct_map in_loops;   /* nodes between Enter and Exit */
+  amct_shapes *shapes; /* of this pass, once asked for */
   AMCT_VEC(amct_node *) roots;
   AMCT_VEC(amct_node *) left; /* roots for the next pass */
   AMCT_VEC(amct_decision) declined;
@@ -23,7 +24,7 @@ typedef struct run {
 } run;
 
 /* Outcome of matching one root. */
-typedef enum outcome { MATCHED, DECLINED, DEFERRED } outcome;
+typedef enum outcome { MATCHED, DECLINED, DEFERRED, NOT_OURS } outcome;
 
 amct_status amct_decline(amct_pass *pass, const char *format, ...) {
   char text[512];
@@ -35,45 +36,53 @@ amct_status amct_decline(amct_pass *pass, const char *format, ...) {
   return pass->reason ? AMCT_OK : AMCT_OUT_OF_MEMORY;
 }
 
-bool amct_row_takes(const amct_row *row, const char *op) {
+bool amct_ops_have(const char *ops, const char *op) {
   const size_t size = strlen(op);
-  for (const char *at = row->ops; at && *at;
-       at = strchr(at, '|'), at = at ? at + 1 : NULL)
+  for (const char *at = ops; at && *at; at = strchr(at, '|'), at = at ? at + 1 : NULL)
     if (strncmp(at, op, size) == 0 && (at[size] == '|' || at[size] == 0)) return true;
   return false;
 }
 
+bool amct_row_takes(const amct_row *row, const char *op) {
+  return amct_ops_have(row->ops, op);
+}
+
 /* ---- matching ---- */
 
-/* Who else reads a node that its row alone may read; the use by `reader` is the pattern's
+/* Who else reads a node that its row alone may read: one use by `reader` is the pattern's
  * own. */
 static const amct_node *other_reader(const amct_node *node, const amct_node *reader) {
-  for (uint32_t i = 0; i < node->use_count; i++)
-    if (node->uses[i].node != reader || node->uses[i].input >= reader->data_count)
-      return node->uses[i].node;
+  bool own = false;
+  for (uint32_t i = 0; i < node->use_count; i++) {
+    const amct_use *use = &node->uses[i];
+    if (own || use->node != reader || use->input >= reader->data_count) return use->node;
+    own = true;
+  }
   return NULL;
 }
 
-static amct_status check_sole_use(run *r, const amct_row *row, const amct_node *node,
+/* AMCT_OUT_OF_MEMORY, or reason set or not. */
+static amct_status check_sole_use(run *r, const char *what, const amct_node *node,
                                   const amct_node *reader) {
-  if (!row->sole_use) return AMCT_OK;
   const amct_node *other = other_reader(node, reader);
   if (other)
-    return amct_decline(&r->pass, "%s \"%s\" is also read by %s \"%s\"", row->name,
-                        node->name, other->op, other->name);
+    return amct_decline(&r->pass, "%s \"%s\" is also read by %s \"%s\"", what, node->name,
+                        other->op, other->name);
   if (amct_map_get(&r->outputs, node))
     return amct_decline(&r->pass, "%s \"%s\" is a model output and must keep its value",
-                        row->name, node->name);
+                        what, node->name);
   return AMCT_OK;
 }
 
 static amct_status match_parameter(run *r, uint8_t index, amct_edge edge,
                                    amct_match *match) {
+  const amct_row *row = &r->rule->row[index];
   match->edge[index] = edge;
-  match->node[index] = amct_param_source(edge, &match->constant[index]);
+  match->node[index] = row->vector ? amct_vector_source(edge, &match->constant[index])
+                                   : amct_param_source(edge, &match->constant[index]);
   if (!match->node[index])
     return amct_decline(&r->pass, "%s is %s \"%s\", not a constant or variable",
-                        r->rule->row[index].name, edge.node->op, edge.node->name);
+                        row->name, edge.node->op, edge.node->name);
   return AMCT_OK;
 }
 
@@ -85,27 +94,63 @@ static amct_status match_wrong_op(run *r, uint8_t index, const amct_node *node) 
                       row->name);
 }
 
+/* True if the row may be this node; `*swapped`: its first two inputs change places. */
+static bool row_fits(const amct_row *row, amct_edge edge, bool *swapped) {
+  const amct_node *node = edge.node;
+  bool constant;
+  *swapped = false;
+  if (edge.port != 0) return false;
+  if (!amct_ops_have(row->sums, node->op)) return amct_row_takes(row, node->op);
+  if (node->data_count != 2) return false;
+  if (amct_vector_source(node->inputs[1], &constant)) return true;
+  *swapped = amct_vector_source(node->inputs[0], &constant) != NULL;
+  return *swapped;
+}
+
 /* Matches row `index` and what feeds it at the edge by which `reader` reads it. */
 static amct_status match_row(run *r, uint8_t index, amct_edge edge,
                              const amct_node *reader, amct_match *match) {
   const amct_row *row = &r->rule->row[index];
+  bool swapped;
   if (!row->ops) return match_parameter(r, index, edge, match);
   amct_node *node = edge.node;
-  if (!amct_row_takes(row, node->op) || edge.port != 0)
+  if (!row_fits(row, edge, &swapped))
     return row->optional ? match_row(r, row->input[0], edge, reader, match)
                          : match_wrong_op(r, index, node);
   match->node[index] = node;
   match->edge[index] = edge;
-  if (reader && check_sole_use(r, row, node, reader) != AMCT_OK)
+  if (reader && row->sole_use && check_sole_use(r, row->name, node, reader) != AMCT_OK)
     return AMCT_OUT_OF_MEMORY;
   for (uint32_t i = 0; i < AMCT_ROW_INPUTS && !r->pass.reason; i++) {
+    const uint32_t at = swapped && i < 2 ? 1 - i : i;
     if (!row->input[i]) continue;
-    if (i >= node->data_count)
+    if (at >= node->data_count)
       return amct_decline(&r->pass, "%s \"%s\" has %u inputs", row->name, node->name,
                           node->data_count);
-    if (match_row(r, row->input[i], node->inputs[i], node, match) != AMCT_OK)
+    if (match_row(r, row->input[i], node->inputs[at], node, match) != AMCT_OK)
       return AMCT_OUT_OF_MEMORY;
   }
+  return AMCT_OK;
+}
+
+amct_status amct_match_row(amct_pass *pass, uint8_t index, amct_edge edge,
+                           const amct_node *reader, amct_match *match, amct_error *err) {
+  return match_row(pass->run, index, edge, reader, match) == AMCT_OK
+             ? AMCT_OK
+             : amct_fail_memory(err);
+}
+
+amct_status amct_check_sole_use(amct_pass *pass, const char *what, const amct_node *node,
+                                const amct_node *reader, amct_error *err) {
+  return check_sole_use(pass->run, what, node, reader) == AMCT_OK ? AMCT_OK
+                                                                  : amct_fail_memory(err);
+}
+
+amct_status amct_pass_shapes(amct_pass *pass, const amct_shapes **shapes,
+                             amct_error *err) {
+  run *r = pass->run;
+  if (!r->shapes) AMCT_TRY(amct_shapes_infer(&r->shapes, pass->plan->graph, err));
+  *shapes = r->shapes;
   return AMCT_OK;
 }
 
@@ -137,7 +182,9 @@ static amct_status try_root(run *r, amct_node *root, outcome *result, amct_match
                             amct_error *err) {
   const amct_edge edge = {root, 0};
   *match = (amct_match){0};
-  r->pass.reason = NULL;
+  r->pass.reason = r->pass.layers = NULL;
+  *result = NOT_OURS;
+  if (r->rule->recognises && !r->rule->recognises(root)) return AMCT_OK;
   *result = DECLINED;
   if (match_row(r, 0, edge, NULL, match) != AMCT_OK) return amct_fail_memory(err);
   if (r->pass.reason) return AMCT_OK;
@@ -158,24 +205,26 @@ static amct_status try_root(run *r, amct_node *root, outcome *result, amct_match
 
 /* ---- passes ---- */
 
-static const char *layer_name(const amct_rule *rule, const amct_match *match) {
+static const char *layer_name(const run *r, const amct_match *match) {
+  if (r->pass.layers) return r->pass.layers;
   for (size_t i = 0; i < AMCT_ROWS_MAX; i++)
-    if (rule->row[i].layer && match->node[i]) return match->node[i]->name;
+    if (r->rule->row[i].layer && match->node[i]) return match->node[i]->name;
   return "";
 }
 
 static amct_status decide(run *r, amct_node *root, outcome result,
                           const amct_match *match, amct_error *err) {
-  amct_decision decision = {r->rule->name, root->name, layer_name(r->rule, match),
-                            r->pass.reason, root};
-  bool kept = true;
+  const amct_decision decision = {.rule = r->rule->name,
+                                  .node = root->name,
+                                  .layer = layer_name(r, match),
+                                  .reason = r->pass.reason,
+                                  .root = root};
   if (result == MATCHED) {
     r->done++;
-    kept = AMCT_VEC_PUSH(&r->pass.plan->decisions, decision);
-  } else {
-    kept = AMCT_VEC_PUSH(&r->left, root);
-    if (kept && result == DECLINED) kept = AMCT_VEC_PUSH(&r->declined, decision);
+    return amct_plan_decide(r->pass.plan, decision, err);
   }
+  bool kept = AMCT_VEC_PUSH(&r->left, root);
+  if (kept && result == DECLINED) kept = AMCT_VEC_PUSH(&r->declined, decision);
   return kept ? AMCT_OK : amct_fail_memory(err);
 }
 
@@ -195,7 +244,9 @@ static amct_status run_pass(run *r, amct_error *err) {
   }
   if (status == AMCT_OK && r->done) status = amct_edits_apply(r->pass.edits, err);
   amct_edits_free(r->pass.edits);
+  amct_shapes_free(r->shapes);
   r->pass.edits = NULL;
+  r->shapes = NULL;
 #ifndef NDEBUG
   if (status == AMCT_OK && r->done) status = amct_graph_verify(r->pass.plan->graph, err);
 #endif
@@ -231,8 +282,7 @@ static amct_status run_passes(run *r, amct_error *err) {
       if (!AMCT_VEC_PUSH(&r->roots, r->left.at[i])) return amct_fail_memory(err);
   } while (r->done && r->roots.count);
   for (size_t i = 0; i < r->declined.count; i++)
-    if (!AMCT_VEC_PUSH(&r->pass.plan->decisions, r->declined.at[i]))
-      return amct_fail_memory(err);
+    AMCT_TRY(amct_plan_decide(r->pass.plan, r->declined.at[i], err));
   return AMCT_OK;
 }
 
@@ -240,6 +290,7 @@ amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule,
                           const amct_plan_options *options, amct_error *err) {
   run r = {.pass = {.plan = plan, .options = options}, .rule = rule};
   r.pass.arena = amct_graph_arena(plan->graph);
+  r.pass.run = &r;
   amct_status status = run_passes(&r, err);
   amct_map_free(&r.claimed);
   amct_map_free(&r.outputs);

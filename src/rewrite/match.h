@@ -8,6 +8,7 @@
 #ifndef AMCT_MATCH_H
 #define AMCT_MATCH_H
 
+#include "op/shapes.h"
 #include "rewrite/plan.h"
 
 enum { AMCT_ROWS_MAX = 12, AMCT_ROW_INPUTS = 6 };
@@ -18,7 +19,10 @@ typedef struct amct_row {
   const char *name; /* for messages: "batch norm" */
   const char
       *ops; /* "A|B"; NULL: a parameter (constant or variable), seen through Identity */
+  const char *sums; /* "C|D": ops taken too if one operand, either, is a vector; that is
+                       input 1 */
   uint8_t input[AMCT_ROW_INPUTS]; /* rows that feed data inputs 0, 1, ... */
+  bool vector;                    /* a parameter that is seen through Reshape too */
   bool sole_use;                  /* read by its row alone, and not a model output */
   bool optional; /* may be absent: then its first input stands in its place */
   bool layer;    /* what the rule folds into */
@@ -39,6 +43,8 @@ typedef struct amct_pass {
   amct_edits *edits;
   amct_arena *arena;  /* the graph's */
   const char *reason; /* set by amct_decline */
+  const char *layers; /* what the match is folded into, for people: "a" or "a,b"; NULL */
+  struct amct_run *run; /* the engine's own */
 } amct_pass;
 
 typedef struct amct_rule {
@@ -48,6 +54,8 @@ typedef struct amct_rule {
   /** Appends edits, or declines through amct_decline; a status other than AMCT_OK is
    * trouble and ends the run. */
   amct_status (*rewrite)(amct_pass *pass, const amct_match *match, amct_error *err);
+  /** False: no place for this rule, nothing to decide or to tell. NULL: all roots are. */
+  bool (*recognises)(const amct_node *root);
   amct_row row[AMCT_ROWS_MAX]; /* ends with a row without a name */
 } amct_rule;
 
@@ -56,6 +64,21 @@ typedef struct amct_rule {
 amct_status amct_decline(amct_pass *pass, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** For rules whose patterns no tree of rows describes: matches row `index` and what feeds
+ * it at `edge`, which `reader` reads, and adds to `match`. Sets pass->reason where it
+ * does not. */
+AMCT_NODISCARD amct_status amct_match_row(amct_pass *pass, uint8_t index, amct_edge edge,
+                                          const amct_node *reader, amct_match *match,
+                                          amct_error *err);
+/** Declines if anything but one input of `reader` reads `node`, or it is a model output.
+ */
+AMCT_NODISCARD amct_status amct_check_sole_use(amct_pass *pass, const char *what,
+                                               const amct_node *node,
+                                               const amct_node *reader, amct_error *err);
+/** Static shapes of the graph as this pass found it; live as long as the pass. */
+AMCT_NODISCARD amct_status amct_pass_shapes(amct_pass *pass, const amct_shapes **shapes,
+                                            amct_error *err);
+
 /** Runs one rule until it finds nothing more, and appends its decisions to the plan. */
 AMCT_NODISCARD amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule,
                                          const amct_plan_options *options,
@@ -63,5 +86,7 @@ AMCT_NODISCARD amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule,
 
 /** True if `op` is one of the ops of a row, "A|B|C". */
 bool amct_row_takes(const amct_row *row, const char *op);
+/** True if `op` is one of the ops of a list "A|B|C"; NULL is an empty list. */
+bool amct_ops_have(const char *ops, const char *op);
 
 #endif

@@ -19,7 +19,9 @@ enum { RULE_COUNT = sizeof k_rules / sizeof *k_rules };
 
 static int by_place(const void *a, const void *b) {
   const amct_decision *x = a, *y = b;
-  return (x->root->index > y->root->index) - (x->root->index < y->root->index);
+  if (x->root != y->root)
+    return (x->root->index > y->root->index) - (x->root->index < y->root->index);
+  return (x->turn > y->turn) - (x->turn < y->turn);
 }
 
 amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
@@ -67,6 +69,34 @@ amct_status amct_plan_note(amct_plan *plan, amct_node *layer, const amct_fold_re
   return AMCT_OK;
 }
 
+amct_status amct_plan_note_made(amct_plan *plan, const amct_made *made, amct_error *err) {
+  amct_made *kept = amct_arena_alloc(amct_graph_arena(plan->graph), sizeof *kept);
+  if (!kept || !AMCT_VEC_PUSH(&plan->made, kept)) return amct_fail_memory(err);
+  *kept = *made;
+  kept->name = amct_graph_intern(plan->graph, made->name);
+  if (!kept->name) return amct_fail_memory(err);
+  return amct_map_set(&plan->made_by_name, kept->name, kept, err);
+}
+
+const amct_made *amct_plan_made(const amct_plan *plan, const amct_node *node) {
+  return amct_map_get(&plan->made_by_name, node->name);
+}
+
+amct_status amct_plan_decide(amct_plan *plan, amct_decision decision, amct_error *err) {
+  /* the map holds no zero: place + 1 */
+  const size_t earlier = (size_t)(uintptr_t)amct_map_get(&plan->refused, decision.root);
+  decision.turn = plan->turns++;
+  if (earlier)
+    plan->decisions.at[earlier - 1] = decision;
+  else if (!AMCT_VEC_PUSH(&plan->decisions, decision))
+    return amct_fail_memory(err);
+  const size_t place = earlier ? earlier : plan->decisions.count;
+  if (decision.reason)
+    return amct_map_set(&plan->refused, decision.root, (void *)(uintptr_t)place, err);
+  amct_map_remove(&plan->refused, decision.root);
+  return AMCT_OK;
+}
+
 void amct_plan_log(const amct_plan *plan, const char *module) {
   size_t done = 0;
   for (size_t i = 0; i < plan->decisions.count; i++) {
@@ -76,8 +106,8 @@ void amct_plan_log(const amct_plan *plan, const char *module) {
                d->reason);
       continue;
     }
-    amct_log(AMCT_LOG_INFO, module, "%s: \"%s\" is fused into \"%s\"", d->rule, d->node,
-             d->layer);
+    amct_log(AMCT_LOG_INFO, module, "%s: \"%s\" is fused%s%s", d->rule, d->node,
+             *d->layer ? " into " : "", d->layer);
     done++;
   }
   if (plan->options.do_fusion)
@@ -100,7 +130,10 @@ void amct_plan_free(amct_plan *plan) {
   for (size_t i = 0; i < plan->folds.count; i++)
     AMCT_VEC_FREE(&plan->folds.at[i]->steps);
   AMCT_VEC_FREE(&plan->folds);
+  AMCT_VEC_FREE(&plan->made);
   AMCT_VEC_FREE(&plan->decisions);
   amct_map_free(&plan->fold_by_layer);
+  amct_map_free(&plan->made_by_name);
+  amct_map_free(&plan->refused);
   amct_free(plan);
 }

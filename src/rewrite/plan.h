@@ -13,13 +13,24 @@
 #include "graph/edits.h"
 #include "numeric/fold.h"
 
-/** One step of a fold, with the edges that hold its parameters. */
+/** One step of a fold, with the edges of the unfused graph that hold its parameters. */
 typedef struct amct_fold_ref {
   amct_fold_kind kind;
   amct_edge bias;                          /* BIAS */
-  amct_edge scale, offset, mean, variance; /* BATCH_NORM */
+  amct_edge scale, offset, mean, variance; /* BATCH_NORM; no node: scale 1, offset 0 */
   float epsilon;
+  int64_t first, total; /* the layer's channels begin at `first` of `total` values; total
+                           0: they are all */
 } amct_fold_ref;
+
+/** A parameter that rules put into the graph as a Const of one value a channel; it has no
+ * value until settled. */
+typedef struct amct_made {
+  const char *name;
+  amct_edge from; /* the parameter in the unfused graph; no node: `fill` throughout */
+  float fill;
+  int64_t channels;
+} amct_made;
 
 /** All that is folded into one layer, in data-flow order. */
 typedef struct amct_fold {
@@ -35,6 +46,7 @@ typedef struct amct_decision {
   const char *layer;     /* layer folded into; "" if none */
   const char *reason;    /* NULL: done; else why not, in words that say what to change */
   const amct_node *root; /* the node of that name */
+  size_t turn;           /* set by amct_plan_decide */
 } amct_decision;
 
 typedef struct amct_plan_options {
@@ -49,8 +61,10 @@ typedef struct amct_plan {
   amct_graph *graph;
   amct_plan_options options; /* borrowed */
   AMCT_VEC(amct_fold *) folds;
+  AMCT_VEC(amct_made *) made;
   AMCT_VEC(amct_decision) decisions; /* in file order of the batch norms */
-  amct_map fold_by_layer;
+  size_t turns;                      /* decisions taken */
+  amct_map fold_by_layer, made_by_name, refused;
 } amct_plan;
 
 /** Runs the rules of rules.def over `graph`, which the plan borrows and changes. */
@@ -67,6 +81,15 @@ const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer);
 AMCT_NODISCARD amct_status amct_plan_note(amct_plan *plan, amct_node *layer,
                                           const amct_fold_ref *steps, size_t count,
                                           const char *bias, amct_error *err);
+/** For rules: notes a Const that the rule adds under an interned or arena name. */
+AMCT_NODISCARD amct_status amct_plan_note_made(amct_plan *plan, const amct_made *made,
+                                               amct_error *err);
+/** NULL if no rule made the node. */
+const amct_made *amct_plan_made(const amct_plan *plan, const amct_node *node);
+/** Keeps a decision. A later rule's word on a node takes the place of an earlier refusal.
+ */
+AMCT_NODISCARD amct_status amct_plan_decide(amct_plan *plan, amct_decision decision,
+                                            amct_error *err);
 /** One INFO line a decision and a summary line. */
 void amct_plan_log(const amct_plan *plan, const char *module);
 /** True if some rule can fold into a layer of this op. */

@@ -73,12 +73,33 @@ done:
   return status;
 }
 
+/* A parameter that a rule made gets its value; one that is read no more goes in the
+ * sweep. */
+static amct_status settle_made(amct_plan *plan, amct_edits *edits, const amct_made *made,
+                               amct_error *err) {
+  amct_arena scratch = {0};
+  const float *values = NULL;
+  const amct_shape shape = {1, {made->channels}};
+  amct_node *node = amct_graph_find(plan->graph, made->name);
+  if (!node || node->use_count == 0) return AMCT_OK;
+  const size_t channels = (size_t)made->channels;
+  const amct_status status =
+      amct_vector_read(made->from, made->fill, channels, &scratch, &values, err);
+  if (status == AMCT_OK)
+    amct_spec_tensor(amct_edits_replace(edits, node, "Const"), AMCT_DTYPE_FLOAT, &shape,
+                     values, channels * sizeof *values);
+  amct_arena_free(&scratch);
+  return status;
+}
+
 amct_status amct_plan_settle(amct_plan *plan, amct_error *err) {
   amct_status status = AMCT_OK;
   amct_edits *edits = amct_edits_new(plan->graph);
   if (!edits) return amct_fail_memory(err);
   for (size_t i = 0; i < plan->folds.count && status == AMCT_OK; i++)
     status = settle_layer(plan, edits, plan->folds.at[i], err);
+  for (size_t i = 0; i < plan->made.count && status == AMCT_OK; i++)
+    status = settle_made(plan, edits, plan->made.at[i], err);
   if (status == AMCT_OK) status = amct_edits_apply(edits, err);
   if (status == AMCT_OK)
     status = amct_graph_sweep(plan->graph, plan->options.outputs,

@@ -5,10 +5,10 @@ TensorFlow has no batch norm in float64 and, on CPUs, no convolutions in NCHW ev
 are rewritten before they run: a batch norm in float64 is its formula, NCHW is NHWC between transposes.
 """
 
-import models
 import numpy as np
 import tensorflow as tf
 
+import models
 from amct_tensorflow import _core
 
 v1 = tf.compat.v1

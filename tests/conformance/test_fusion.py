@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fused graphs compute what they did, in TensorFlow."""
 
-import fusion_graphs
-import models
 import pytest
 
+import fusion_graphs
+import models
 from amct_tensorflow import ArgumentError, _core
 
 

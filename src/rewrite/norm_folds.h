@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the rules that fold a batch norm into layers share. Their rows have these numbers;
+ * rows of a layer (SUM, CONV, WEIGHT, BIAS) may be matched several times.
+ */
+#ifndef AMCT_NORM_FOLDS_H
+#define AMCT_NORM_FOLDS_H
+
+#include "rewrite/match.h"
+
+enum {
+  ROW_NORM,
+  ROW_CONCAT,
+  ROW_SUM, /* the bias addition behind the convolution */
+  ROW_CONV,
+  ROW_WEIGHT,
+  ROW_BIAS,
+  ROW_SCALE,
+  ROW_OFFSET,
+  ROW_MEAN,
+  ROW_VARIANCE
+};
+
+#define AMCT_NORM_OPS "FusedBatchNorm|FusedBatchNormV2|FusedBatchNormV3"
+
+// clang-format off
+/* Rows of one layer and its bias, and of the parameters of the batch norm. */
+#define AMCT_LAYER_ROWS                                                                            \
+    [ROW_SUM]      = {"bias", "BiasAdd", "Add|AddV2", {ROW_CONV, ROW_BIAS},                        \
+                      .sole_use = true, .optional = true},                                         \
+    [ROW_CONV]     = {"convolution", "Conv2D|DepthwiseConv2dNative", NULL, {0, ROW_WEIGHT},        \
+                      .sole_use = true, .layer = true},                                            \
+    [ROW_WEIGHT]   = {"weight of the convolution"},                                                \
+    [ROW_BIAS]     = {"bias of the convolution", .vector = true},                                  \
+    [ROW_SCALE]    = {"scale of the batch norm", .vector = true},                                  \
+    [ROW_OFFSET]   = {"offset of the batch norm", .vector = true},                                 \
+    [ROW_MEAN]     = {"mean of the batch norm", .vector = true},                                   \
+    [ROW_VARIANCE] = {"variance of the batch norm", .vector = true}
+// clang-format on
+
+/** One layer into which a batch norm goes. */
+typedef struct amct_norm_fold {
+  const amct_match *match;
+  int64_t channels;
+  int64_t first, total; /* its channels among the batch norm's; total 0: all */
+  amct_fold_ref *steps; /* in the graph's arena */
+  size_t count;
+} amct_norm_fold;
+
+/* Each of these sets pass->reason where it says no; a status is trouble. */
+
+/** Layer and batch norm, by their attributes and readers; finds `fold->channels`. */
+AMCT_NODISCARD amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold,
+                                           amct_error *err);
+/** The batch norm's parameters have one value for each of `channels` of `owner`. */
+AMCT_NODISCARD amct_status amct_norm_check_counts(amct_pass *pass, const amct_match *m,
+                                                  int64_t channels,
+                                                  const amct_node *owner,
+                                                  amct_error *err);
+/** Lists the steps, the layer's own with the batch norm behind them, and tries them if
+ * all values are known. */
+AMCT_NODISCARD amct_status amct_norm_try(amct_pass *pass, amct_norm_fold *fold,
+                                         amct_error *err);
+/** Makes `sum` the BiasAdd of the layer, with the folded bias in a new Const named after
+ * `near`, and notes the fold. */
+AMCT_NODISCARD amct_status amct_norm_commit(amct_pass *pass, const amct_norm_fold *fold,
+                                            amct_spec *sum, amct_node *near,
+                                            amct_error *err);
+
+#endif
