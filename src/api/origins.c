@@ -52,22 +52,13 @@ static const char *output_origin(const amct_node *node) {
   return own_origin(node);
 }
 
-/* jansson answers text that is not UTF-8 as it answers a lack of memory: by NULL. */
 typedef struct describer {
   const amct_node *node;
   bool not_utf8; /* some text of the node, or of what it reads */
 } describer;
 
-static json_t *text_value(describer *d, amct_slice text) {
-  json_t *value = json_stringn((const char *)text.data, text.size);
-  json_t *any = value ? NULL : json_stringn_nocheck((const char *)text.data, text.size);
-  d->not_utf8 = d->not_utf8 || any;
-  json_decref(any);
-  return value;
-}
-
 static json_t *name_value(describer *d, const char *name) {
-  return text_value(d, amct_slice_of(name));
+  return amct_recipe_text(amct_slice_of(name), &d->not_utf8);
 }
 
 static bool append(json_t *list, json_t *value) {
@@ -83,10 +74,10 @@ static json_t *output_description(describer *d) {
   amct_slice format = {0};
   if (!origin) return json_pack("[{s:[]}]", "attr");
   if (!amct_attr_text(d->node, "data_format", &format)) format = amct_slice_of("NHWC");
-  return json_pack("[{s:[o,o,o]}]", "attr",
-                   attr("_datadump_origin_name", "s", name_value(d, origin)),
-                   attr("_datadump_origin_output_index", "i", json_integer(0)),
-                   attr("_datadump_origin_format", "s", text_value(d, format)));
+  return json_pack(
+      "[{s:[o,o,o]}]", "attr", attr("_datadump_origin_name", "s", name_value(d, origin)),
+      attr("_datadump_origin_output_index", "i", json_integer(0)),
+      attr("_datadump_origin_format", "s", amct_recipe_text(format, &d->not_utf8)));
 }
 
 static json_t *original_names(describer *d) {

@@ -82,7 +82,9 @@ static amct_status write_files(const flow *f, amct_error *err) {
   if ((status = amct_output_open(&pb, f->pb_path, err)) != AMCT_OK ||
       (status = amct_graph_save(f->study.graph, pb, err)) != AMCT_OK ||
       (status = amct_output_open(&json, f->json_path, err)) != AMCT_OK ||
-      (status = amct_origins_write(f->study.graph, json, err)) != AMCT_OK)
+      (status = amct_origins_write(f->study.graph, json, err)) != AMCT_OK ||
+      (status = amct_output_ready(json, err)) != AMCT_OK ||
+      (status = amct_output_ready(pb, err)) != AMCT_OK)
     goto done;
   amct_output *ready = json;
   json = NULL; /* commit takes the handle */

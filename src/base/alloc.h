@@ -20,7 +20,9 @@ AMCT_INTERNAL void amct_free(void *block);
 /** Makes allocation number n from now (1 = the next) and all after it fail; 0 = never.
  *  Tests only. */
 void amct_alloc_fail_after(uint64_t n);
-/** Allocations since the last amct_alloc_fail_after. Tests only. */
+/** Makes that one allocation fail. Tests only. */
+void amct_alloc_fail_once(uint64_t n);
+/** Allocations since the last of these two calls. Tests only. */
 uint64_t amct_alloc_count(void);
 
 #endif

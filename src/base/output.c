@@ -251,8 +251,8 @@ static int sync_file(int fd) {
   return result != 0 && errno != EINVAL && errno != ENOSYS ? errno : 0;
 }
 
-amct_status amct_output_commit(amct_output *output, amct_error *err) {
-  amct_status status = AMCT_OK;
+amct_status amct_output_ready(amct_output *output, amct_error *err) {
+  if (output->fd < 0) return kept_error(output, err);
   write_through(output, output->buffer, output->used);
   output->used = 0;
   if (output->error_number == 0) output->error_number = sync_file(output->fd);
@@ -260,8 +260,12 @@ amct_status amct_output_commit(amct_output *output, amct_error *err) {
   if (close(output->fd) != 0 && errno != EINTR && output->error_number == 0)
     output->error_number = errno;
   output->fd = -1;
-  if ((status = kept_error(output, err)) != AMCT_OK) goto done;
+  return kept_error(output, err);
+}
 
+amct_status amct_output_commit(amct_output *output, amct_error *err) {
+  amct_status status = amct_output_ready(output, err);
+  if (status != AMCT_OK) goto done;
   if (rename(output->temp, output->target) != 0) {
     status = amct_fail_io(err, output->target, errno);
     goto done;

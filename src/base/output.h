@@ -18,7 +18,10 @@ AMCT_NODISCARD amct_status amct_output_open(amct_output **out, const char *path,
 /** Appends; buffered. The first error is kept and reported again by commit. */
 AMCT_NODISCARD amct_status amct_output_write(amct_output *output, const void *data,
                                              size_t size, amct_error *err);
-/** Flushes, syncs and renames over `path`. The handle is gone either way. */
+/** Flushes, syncs and closes: of commit, all that can fail but the rename. For several
+ * files that belong together. No write afterwards. */
+AMCT_NODISCARD amct_status amct_output_ready(amct_output *output, amct_error *err);
+/** Readies and renames over `path`. The handle is gone either way. */
 AMCT_NODISCARD amct_status amct_output_commit(amct_output *output, amct_error *err);
 /** Removes the temporary file; NULL is fine. */
 void amct_output_discard(amct_output *output);

@@ -28,6 +28,13 @@ void amct_recipe_use_alloc(void) {
   pthread_once(&once, set_alloc);
 }
 
+json_t *amct_recipe_text(amct_slice text, bool *not_utf8) {
+  memory_ran_out = false;
+  json_t *value = json_stringn(text.size ? (const char *)text.data : "", text.size);
+  if (value == NULL && !memory_ran_out) *not_utf8 = true;
+  return value;
+}
+
 static amct_status parse(json_t **root, amct_slice text, const char *path,
                          amct_error *err) {
   json_error_t wrong = {0};

@@ -118,27 +118,18 @@ static int by_name(const void *a, const void *b) {
   return strcmp((*left)->name, (*right)->name);
 }
 
-/* jansson refuses what is not UTF-8 as it answers a lack of memory: by NULL. */
-static bool is_utf8(const char *name, bool *memory_ran_out) {
-  json_t *utf8 = json_string(name);
-  json_t *any = utf8 != NULL ? NULL : json_string_nocheck(name);
-  bool made = utf8 != NULL;
-  *memory_ran_out = !made && any == NULL;
-  json_decref(utf8);
-  json_decref(any);
-  return made;
-}
-
 /* A name that a JSON file cannot hold as a layer. */
 static amct_status check_name(const char *name, amct_error *err) {
-  bool memory_ran_out = false;
+  bool not_utf8 = false;
   if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL)
     return amct_fail(err, AMCT_BAD_CONFIG, name,
                      "layer \"%s\": the configuration has a setting of that name: "
                      "rename the layer",
                      name);
-  if (is_utf8(name, &memory_ran_out)) return AMCT_OK;
-  if (memory_ran_out) return amct_fail_memory(err);
+  json_t *value = amct_recipe_text(amct_slice_of(name), &not_utf8);
+  if (value == NULL && !not_utf8) return amct_fail_memory(err);
+  json_decref(value);
+  if (!not_utf8) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_CONFIG, name,
                    "layer \"%.200s\": the name is not UTF-8: JSON cannot hold it", name);
 }
