@@ -33,7 +33,7 @@ amct_status amct_create_quant_config(const amct_source *source, const char *conf
                                       options->batch_num, options->activation_offset};
   if ((status = amct_study_load(&study, source, no_outputs, err)) != AMCT_OK ||
       (status = amct_study_is_float(&study, err)) != AMCT_OK ||
-      (status = amct_study_plan(&study, &fusion, false, err)) != AMCT_OK ||
+      (status = amct_study_plan(&study, &fusion, err)) != AMCT_OK ||
       (status = amct_recipe_defaults(&recipe, &study.layers, study.graph, &wanted,
                                      err)) != AMCT_OK)
     goto done;

@@ -37,7 +37,7 @@ amct_status amct_describe_plan(char **text, const amct_source *source,
   *text = NULL;
   if ((status = amct_study_load(&study, source, outputs, err)) != AMCT_OK ||
       (status = amct_study_is_float(&study, err)) != AMCT_OK ||
-      (status = amct_study_plan(&study, &options, false, err)) != AMCT_OK)
+      (status = amct_study_plan(&study, &options, err)) != AMCT_OK)
     goto done;
   for (size_t i = 0; i < study.plan->decisions.count; i++)
     print_decision(&buffer, &study.plan->decisions.at[i]);

@@ -24,7 +24,8 @@ static amct_status fuse(amct_study *study, const char *pb_model, amct_strings ou
       .outputs = outputs.at, .output_count = outputs.count, .do_fusion = true};
   AMCT_TRY(amct_study_load(study, &source, outputs, err));
   AMCT_TRY(amct_study_is_float(study, err));
-  AMCT_TRY(amct_study_plan(study, &options, true, err));
+  AMCT_TRY(amct_study_plan(study, &options, err));
+  AMCT_TRY(amct_plan_settle(study->plan, NULL, err));
   AMCT_TRY(amct_graph_verify(study->graph, err));
   amct_plan_log(study->plan, k_module);
   return write_graph(study->graph, path, err);

@@ -71,7 +71,7 @@ static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
   for (size_t i = 0; i < f->record.layers.count; i++)
     if (f->record.layers.at[i].skip_fusion)
       skip[options.skip_count++] = f->record.layers.at[i].key;
-  AMCT_TRY(amct_study_plan(&f->study, &options, true, err));
+  AMCT_TRY(amct_study_plan(&f->study, &options, err));
   amct_plan_log(f->study.plan, k_module);
   return AMCT_OK;
 }

@@ -41,9 +41,8 @@ amct_status amct_study_is_float(const amct_study *study, amct_error *err) {
 }
 
 amct_status amct_study_plan(amct_study *study, const amct_plan_options *options,
-                            bool settle, amct_error *err) {
+                            amct_error *err) {
   AMCT_TRY(amct_plan_make(&study->plan, study->graph, options, err));
-  if (settle) AMCT_TRY(amct_plan_settle(study->plan, err));
   return amct_layers_find(&study->layers, study->graph, options->outputs,
                           options->output_count, err);
 }

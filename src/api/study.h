@@ -19,9 +19,9 @@ AMCT_NODISCARD amct_status amct_study_load(amct_study *study, const amct_source 
                                            amct_strings outputs, amct_error *err);
 /** Refuses a graph that holds quantization ops. */
 AMCT_NODISCARD amct_status amct_study_is_float(const amct_study *study, amct_error *err);
-/** Fuses, computes the constants when `settle`, and finds the layers. */
+/** Fuses, and finds the layers. */
 AMCT_NODISCARD amct_status amct_study_plan(amct_study *study,
-                                           const amct_plan_options *options, bool settle,
+                                           const amct_plan_options *options,
                                            amct_error *err);
 void amct_study_free(amct_study *study);
 

@@ -47,6 +47,18 @@ void amct_file_close(amct_file *file) {
   *file = (amct_file){0};
 }
 
+void amct_file_forget(const amct_file *file, amct_slice part) {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  const uint8_t *start = file->bytes.data;
+  if (file->map == NULL || part.data < start ||
+      part.data + part.size > start + file->bytes.size)
+    return;
+  const size_t first = ((size_t)(part.data - start) + page - 1) / page * page;
+  const size_t end = (size_t)(part.data + part.size - start) / page * page;
+  if (end > first)
+    (void)madvise((uint8_t *)file->map + first, end - first, MADV_DONTNEED);
+}
+
 /* Room for `size` bytes after the present ones; NULL, with `failed` set, when there is
  * none. */
 static uint8_t *reserve(amct_buffer *buffer, size_t size) {

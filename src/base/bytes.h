@@ -34,6 +34,9 @@ typedef struct amct_file {
 AMCT_NODISCARD amct_status amct_file_open(amct_file *file, const char *path,
                                           amct_error *err);
 void amct_file_close(amct_file *file);
+/** Gives back the memory of whole pages inside `part`, if the file holds it: they are
+ * read again when they are looked at. */
+void amct_file_forget(const amct_file *file, amct_slice part);
 
 /** Growing buffer. Zero-initialise; free with amct_buffer_free. A failed append leaves
  * the buffer as it was and sets `failed`, so that a run of appends is checked once. */

@@ -52,6 +52,9 @@ typedef struct amct_tensor {
  */
 AMCT_NODISCARD amct_status amct_const_tensor(const amct_node *node, amct_tensor *tensor,
                                              amct_error *err);
+/** Gives back the memory of a Const's value where it lies in a mapped file; it is read
+ * again when it is looked at. */
+void amct_const_forget(const amct_node *node);
 /** FLOAT, HALF, BFLOAT16 or DOUBLE as float32 [count]: in `arena`, or, where the file has
  * aligned float32, a view that lives as long as the graph. AMCT_UNSUPPORTED: other
  * dtypes; a repeat to over 2^28 elements. */

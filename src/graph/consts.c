@@ -321,6 +321,12 @@ static amct_status room(const amct_tensor *tensor, size_t each, amct_arena *aren
   return *out == NULL ? amct_fail_memory(err) : AMCT_OK;
 }
 
+void amct_const_forget(const amct_node *node) {
+  amct_tensor tensor;
+  if (amct_const_tensor(node, &tensor, NULL) == AMCT_OK)
+    amct_file_forget(&node->graph->file, tensor.content);
+}
+
 typedef struct expansion {
   const amct_tensor *tensor;
   float *floats;
@@ -400,8 +406,12 @@ amct_status amct_tensor_floats(const amct_tensor *tensor, amct_arena *arena,
     return wrong_type(tensor, node, "floats", err);
   }
   AMCT_TRY(room(tensor, sizeof(float), arena, &block, node, err));
-  const expansion to = {tensor, block, NULL};
   *values = block;
+  if (tensor->dtype == AMCT_DTYPE_FLOAT && tensor->content.size > 0) {
+    memcpy(block, tensor->content.data, tensor->count * sizeof(float));
+    return AMCT_OK;
+  }
+  const expansion to = {tensor, block, NULL};
   return expand(&to, err);
 }
 

@@ -3,6 +3,7 @@
 
 #include "insert/scopes.h"
 #include "numeric/weights.h"
+#include "rewrite/fold_values.h"
 
 #include <math.h>
 
@@ -10,6 +11,7 @@
 typedef struct job {
   amct_layer *layer;
   const amct_factors *factors;
+  const amct_fold *fold; /* NULL: nothing is folded into the layer */
   const char *name;
 } job;
 
@@ -52,8 +54,9 @@ static amct_status collect_jobs(deployer *d, amct_layers *layers,
       status = amct_map_set(&by_key, key, &record->layers.at[i], err);
   }
   for (size_t i = 0; i < layers->count && status == AMCT_OK; i++) {
-    job next = {&layers->at[i], amct_map_get(&by_key, layers->at[i].node->name),
-                layers->at[i].node->name};
+    const amct_node *node = layers->at[i].node;
+    job next = {&layers->at[i], amct_map_get(&by_key, node->name),
+                amct_plan_fold(d->plan, node), node->name};
     if (next.factors && !AMCT_VEC_PUSH(&d->jobs, next)) status = amct_fail_memory(err);
   }
   amct_map_free(&by_key);
@@ -145,26 +148,8 @@ static amct_shape offset_shape(const amct_layer *layer, size_t scales) {
   return shape;
 }
 
-static amct_weight_layout weight_layout(const amct_layer *layer) {
-  amct_weight_layout layout = {1, 1, 1};
-  bool seen = false;
-  for (int i = 0; i < layer->weight_shape.rank; i++) {
-    size_t dim = (size_t)layer->weight_shape.dims[i];
-    bool channel = layer->op->channel_axes >> i & 1;
-    if (channel)
-      layout.channels *= dim;
-    else if (seen)
-      layout.inner *= dim;
-    else
-      layout.outer *= dim;
-    seen = seen || channel;
-  }
-  return layout;
-}
-
 /* The batch norm folded last into a layer, for messages. */
-static const char *folded_name(const deployer *d, const amct_node *layer) {
-  const amct_fold *fold = amct_plan_fold(d->plan, layer);
+static const char *folded_name(const amct_fold *fold) {
   for (size_t i = fold ? fold->steps.count : 0; i > 0; i--)
     if (fold->steps.at[i - 1].kind == AMCT_FOLD_BATCH_NORM)
       return fold->steps.at[i - 1].scale.node->name;
@@ -177,7 +162,7 @@ static amct_status check_scales(const deployer *d, const job *j, const float *we
   float ratio = amct_weight_worst_ratio(weights, layout, j->factors->scale_w,
                                         j->factors->scale_w_count, &channel);
   if (ratio <= 128.0f) return AMCT_OK;
-  const char *norm = folded_name(d, j->layer->node);
+  const char *norm = folded_name(j->fold);
   float scale = j->factors->scale_w[j->factors->scale_w_count == 1 ? 0 : channel];
   return amct_fail(
       err, AMCT_BAD_RECORD, j->name,
@@ -197,45 +182,60 @@ static void add_const(deployer *d, const amct_layer *layer, const char *name,
   amct_spec_tensor(spec, dtype, shape, data, bytes);
 }
 
+/* The int8 weights as a Const of this name. */
+static amct_status add_weights(deployer *d, const job *j, const char *name,
+                               amct_error *err) {
+  const amct_factors *f = j->factors;
+  amct_arena scratch = {0};
+  amct_folded w;
+  amct_status status = amct_folded_read(&w, j->layer->node, j->fold, &scratch, err);
+  if (status == AMCT_OK) status = amct_folded_multiply(&w, j->layer->node, &scratch, err);
+  if (status == AMCT_OK) status = check_scales(d, j, w.weights, w.layout, err);
+  if (status != AMCT_OK) goto done;
+  int8_t *q =
+      amct_arena_array(&scratch, w.layout.outer * w.layout.inner, w.layout.channels);
+  if (!q) {
+    status = amct_fail_memory(err);
+    goto done;
+  }
+  amct_weight_quantize(q, w.weights, w.layout, f->scale_w, f->scale_w_count);
+  add_const(d, j->layer, name, AMCT_DTYPE_INT8, &w.shape, q);
+  amct_const_forget(j->layer->weight_node); /* no more than one layer is held twice */
+done:
+  amct_arena_free(&scratch);
+  return status;
+}
+
+static amct_status add_offsets(deployer *d, const job *j, const char *name,
+                               amct_error *err) {
+  const amct_shape shape = offset_shape(j->layer, j->factors->scale_w_count);
+  size_t count = 1;
+  for (int i = 0; i < shape.rank; i++)
+    count *= (size_t)shape.dims[i];
+  int8_t *zeros = amct_alloc_array(count, 1);
+  if (!zeros) return amct_fail_memory(err);
+  add_const(d, j->layer, name, AMCT_DTYPE_INT8, &shape, zeros);
+  amct_free(zeros);
+  return AMCT_OK;
+}
+
 static amct_status quantize_weights(deployer *d, const job *j, amct_error *err) {
   const amct_layer *layer = j->layer;
-  amct_arena scratch = {0};
-  amct_status status;
-  amct_tensor tensor;
-  const float *weights = NULL;
   if (strcmp(layer->weight_node->op, "Const") != 0)
     return amct_fail(
         err, AMCT_UNSUPPORTED, j->name,
         "layer \"%s\" reads its weights from %s \"%s\": freeze the graph first", j->name,
         layer->weight_node->op, layer->weight_node->name);
-  if ((status = amct_const_tensor(layer->weight_node, &tensor, err)) != AMCT_OK ||
-      (status = amct_tensor_floats(&tensor, &scratch, &weights, layer->weight_node,
-                                   err)) != AMCT_OK)
-    goto done;
-  amct_weight_layout layout = weight_layout(layer);
-  if ((status = check_scales(d, j, weights, layout, err)) != AMCT_OK) goto done;
-
-  size_t scales = j->factors->scale_w_count;
-  amct_shape offsets = offset_shape(layer, scales);
-  size_t offset_count = 1;
-  for (int i = 0; i < offsets.rank; i++)
-    offset_count *= (size_t)offsets.dims[i];
-  int8_t *q = amct_arena_array(&scratch, tensor.count, 1);
-  int8_t *zeros = amct_arena_array(&scratch, offset_count, 1);
   const char *scope =
       amct_scopes_take(&d->scopes, j->name, "weight_quant", "AscendWeightQuant");
   const char *name = scope ? join(d, scope, "AscendWeightQuant") : NULL;
   const char *weight_name = scope ? join(d, scope, "weight") : NULL;
   const char *offset_name = scope ? join(d, scope, "offset_w") : NULL;
-  if (!q || !zeros || !name || !weight_name || !offset_name) {
-    status = amct_fail_memory(err);
-    goto done;
-  }
+  if (!name || !weight_name || !offset_name) return amct_fail_memory(err);
   weight_name = amct_edits_free_name(d->edits, weight_name);
   offset_name = amct_edits_free_name(d->edits, offset_name);
-  amct_weight_quantize(q, weights, layout, j->factors->scale_w, scales);
-  add_const(d, layer, weight_name, AMCT_DTYPE_INT8, &layer->weight_shape, q);
-  add_const(d, layer, offset_name, AMCT_DTYPE_INT8, &offsets, zeros);
+  AMCT_TRY(add_weights(d, j, weight_name, err));
+  AMCT_TRY(add_offsets(d, j, offset_name, err));
 
   amct_spec *spec =
       amct_edits_add(d->edits, name, "AscendWeightQuant", layer->node, true);
@@ -243,9 +243,7 @@ static amct_status quantize_weights(deployer *d, const job *j, amct_error *err) 
   amct_spec_input(spec, offset_name);
   amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
   amct_edits_set_input(d->edits, layer->node, (uint32_t)layer->op->weight, name);
-done:
-  amct_arena_free(&scratch);
-  return status;
+  return AMCT_OK;
 }
 
 /* ---- bias ---- */
@@ -458,7 +456,21 @@ static amct_status deploy_data(deployer *d, amct_error *err) {
   return amct_edits_apply(d->edits, err);
 }
 
+/* Layers that are quantized fold their weights when they quantize them, one at a time. */
+static amct_status settle(deployer *d, amct_error *err) {
+  amct_map folders = {0};
+  amct_status status = AMCT_OK;
+  for (size_t i = 0; i < d->jobs.count && status == AMCT_OK; i++) {
+    amct_node *node = d->jobs.at[i].layer->node;
+    status = amct_map_set(&folders, node, node, err);
+  }
+  if (status == AMCT_OK) status = amct_plan_settle(d->plan, &folders, err);
+  amct_map_free(&folders);
+  return status;
+}
+
 static amct_status deploy_all(deployer *d, amct_error *err) {
+  AMCT_TRY(settle(d, err));
   AMCT_TRY(move_outputs(d, err));
   AMCT_TRY(deploy_results(d, err));
   AMCT_TRY(deploy_data(d, err));

@@ -23,9 +23,9 @@ typedef struct amct_deploy_options {
 } amct_deploy_options;
 
 /**
- * Quantizes the layers that the record names, in a settled plan's graph. `record` was
- * checked against `layers`. `layers` is spent: its nodes move where a layer is a model
- * output. `*quantized` counts layers.
+ * Quantizes the layers that the record names, in the graph of a plan that is not settled
+ * yet, and settles it. `record` was checked against `layers`. `layers` is spent: its
+ * nodes move where a layer is a model output. `*quantized` counts layers.
  *
  * @return AMCT_OK; AMCT_BAD_RECORD (weights that the factors cannot be of, a bias outside
  * int32: the text names the layer, both values and what to do); AMCT_UNSUPPORTED (weights

@@ -111,6 +111,39 @@ amct_foldable amct_fold_weights(float *out, const float *w, amct_weight_layout l
   return reason;
 }
 
+static AMCT_NOINLINE bool overflows(const float *w, amct_weight_layout layout,
+                                    const double *factor, size_t *channel) {
+  for (size_t first = 0; first < layout.channels; first += AMCT_CHANNEL_BLOCK) {
+    const size_t left = layout.channels - first;
+    const size_t count = left < AMCT_CHANNEL_BLOCK ? left : AMCT_CHANNEL_BLOCK;
+    float largest[AMCT_CHANNEL_BLOCK];
+    amct_weight_largest(largest, w, layout, first, count);
+    for (size_t c = 0; c < count; c++) {
+      if (fits_float((double)largest[c] * factor[first + c])) continue;
+      *channel = first + c;
+      return true;
+    }
+  }
+  return false;
+}
+
+amct_foldable amct_fold_check(const float *w, amct_weight_layout layout,
+                              const double *factor, size_t *channel) {
+  const size_t count = layout.outer * layout.channels * layout.inner;
+  size_t where = 0;
+  const size_t at = amct_find_not_finite(w, count);
+  if (at < count) {
+    if (channel != NULL) *channel = at / layout.inner % layout.channels;
+    return AMCT_FOLD_NOT_FINITE;
+  }
+  fenv_t saved;
+  amct_float_env_enter(&saved);
+  const bool over = overflows(w, layout, factor, &where);
+  amct_float_env_leave(&saved);
+  if (over && channel != NULL) *channel = where;
+  return over ? AMCT_FOLD_OVERFLOWS : AMCT_FOLDABLE;
+}
+
 const char *amct_foldable_text(amct_foldable reason) {
   switch (reason) {
   case AMCT_FOLDABLE:

@@ -51,6 +51,16 @@ typedef struct amct_weight_layout {
 amct_foldable amct_fold_run(const amct_fold_step *steps, size_t count, size_t channels,
                             double *factor, double *shift, size_t *channel);
 
+enum { AMCT_CHANNEL_BLOCK = 256 }; /* channels that are looked at together */
+
+/** largest[i] = max |w| of channel first + i, for `count` channels; w finite. */
+void amct_weight_largest(float *largest, const float *w, amct_weight_layout layout,
+                         size_t first, size_t count);
+
+/** What amct_fold_weights would say, without doing it. */
+amct_foldable amct_fold_check(const float *w, amct_weight_layout layout,
+                              const double *factor, size_t *channel);
+
 /** out = float32(w * factor[channel]); out may be w. AMCT_FOLD_OVERFLOWS or NOT_FINITE
  * name the channel. */
 amct_foldable amct_fold_weights(float *out, const float *w, amct_weight_layout layout,

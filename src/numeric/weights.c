@@ -42,14 +42,17 @@ AMCT_CLONES static float largest_in_run(const float *w, size_t count) {
   return float_of((uint32_t)largest);
 }
 
-static void widen(float *largest, const float *w, amct_weight_layout layout) {
+void amct_weight_largest(float *largest, const float *w, amct_weight_layout layout,
+                         size_t first, size_t count) {
+  for (size_t c = 0; c < count; c++)
+    largest[c] = 0.0f;
   for (size_t o = 0; o < layout.outer; o++) {
-    size_t row = o * layout.channels * layout.inner;
+    size_t row = (o * layout.channels + first) * layout.inner;
     if (layout.inner == 1) {
-      widen_rows(largest, w + row, layout.channels);
+      widen_rows(largest, w + row, count);
       continue;
     }
-    for (size_t c = 0; c < layout.channels; c++) {
+    for (size_t c = 0; c < count; c++) {
       float run = largest_in_run(w + row + c * layout.inner, layout.inner);
       largest[c] = run > largest[c] ? run : largest[c];
     }
@@ -68,9 +71,7 @@ static float scale_of(float largest) {
 
 static AMCT_NOINLINE void weight_scales(float *scale, const float *w,
                                         amct_weight_layout layout, size_t scales) {
-  for (size_t c = 0; c < scales; c++)
-    scale[c] = 0.0f;
-  widen(scale, w, layout);
+  amct_weight_largest(scale, w, layout, 0, scales);
   for (size_t c = 0; c < scales; c++)
     scale[c] = scale_of(scale[c]);
 }
@@ -135,19 +136,22 @@ void amct_weight_quantize(int8_t *q, const float *w, amct_weight_layout layout,
   amct_float_env_leave(&saved);
 }
 
+enum { BLOCK = AMCT_CHANNEL_BLOCK };
+
 static AMCT_NOINLINE float worst_ratio(const float *w, amct_weight_layout layout,
                                        const float *scale, size_t scales,
                                        size_t *channel) {
   float worst = 0.0f;
   size_t where = 0;
-  for (size_t o = 0; o < layout.outer; o++) {
-    for (size_t c = 0; c < layout.channels; c++) {
-      const float *run = w + (o * layout.channels + c) * layout.inner;
-      float ratio = largest_in_run(run, layout.inner) / scale[scales == 1 ? 0 : c];
-      if (ratio > worst) {
-        worst = ratio;
-        where = c;
-      }
+  for (size_t first = 0; first < layout.channels; first += BLOCK) {
+    const size_t left = layout.channels - first, count = left < BLOCK ? left : BLOCK;
+    float largest[BLOCK];
+    amct_weight_largest(largest, w, layout, first, count);
+    for (size_t c = 0; c < count; c++) {
+      float ratio = largest[c] / scale[scales == 1 ? 0 : first + c];
+      if (!(ratio > worst)) continue;
+      worst = ratio;
+      where = first + c;
     }
   }
   if (channel != NULL) *channel = where;

@@ -92,31 +92,62 @@ amct_status amct_weight_read(const amct_node *layer, amct_arena *scratch,
   return AMCT_OK;
 }
 
+/* Factor and shift of each channel. */
+static amct_status run_steps(amct_folded *out, const amct_fold_ref *steps, size_t count,
+                             amct_arena *scratch, amct_error *err) {
+  const size_t channels = out->layout.channels;
+  amct_fold_step *values = amct_arena_array(scratch, count + 1, sizeof *values);
+  out->factor = amct_arena_array(scratch, channels, sizeof *out->factor);
+  out->shift = amct_arena_array(scratch, channels, sizeof *out->shift);
+  if (!values || !out->factor || !out->shift) return amct_fail_memory(err);
+  AMCT_TRY(amct_fold_read(values, steps, count, channels, scratch, err));
+  out->result =
+      amct_fold_run(values, count, channels, out->factor, out->shift, &out->channel);
+  return AMCT_OK;
+}
+
+/* The rule looked before; a constant cannot have changed. */
+static amct_status check_result(const amct_folded *folded, const amct_node *layer,
+                                amct_error *err) {
+  if (folded->result == AMCT_FOLDABLE) return AMCT_OK;
+  return amct_fail(err, AMCT_UNSUPPORTED, layer->name, "%s, at channel %zu of \"%s\"",
+                   amct_foldable_text(folded->result), folded->channel, layer->name);
+}
+
+amct_status amct_folded_read(amct_folded *out, const amct_node *layer,
+                             const amct_fold *fold, amct_arena *scratch,
+                             amct_error *err) {
+  *out = (amct_folded){.result = AMCT_FOLDABLE};
+  AMCT_TRY(
+      amct_weight_read(layer, scratch, &out->weights, &out->layout, &out->shape, err));
+  if (!fold) return AMCT_OK;
+  AMCT_TRY(run_steps(out, fold->steps.at, fold->steps.count, scratch, err));
+  return check_result(out, layer, err);
+}
+
+amct_status amct_folded_multiply(amct_folded *folded, const amct_node *layer,
+                                 amct_arena *scratch, amct_error *err) {
+  const amct_weight_layout l = folded->layout;
+  if (!folded->factor) return AMCT_OK;
+  float *out = amct_arena_array(scratch, l.outer * l.inner, l.channels * sizeof *out);
+  if (!out) return amct_fail_memory(err);
+  folded->result =
+      amct_fold_weights(out, folded->weights, l, folded->factor, &folded->channel);
+  folded->weights = out;
+  return check_result(folded, layer, err);
+}
+
 amct_status amct_fold_try(const amct_node *layer, const amct_fold_ref *steps,
                           size_t count, amct_foldable *result, size_t *channel,
                           amct_error *err) {
   amct_arena scratch = {0};
-  amct_weight_layout layout;
-  amct_shape shape;
-  const float *weights = NULL;
-  amct_status status = amct_weight_read(layer, &scratch, &weights, &layout, &shape, err);
-  if (status != AMCT_OK) goto done;
-  amct_fold_step *values = amct_arena_array(&scratch, count + 1, sizeof *values);
-  double *factor = amct_arena_array(&scratch, layout.channels, sizeof *factor);
-  double *shift = amct_arena_array(&scratch, layout.channels, sizeof *shift);
-  float *folded = amct_arena_array(&scratch, layout.outer * layout.inner,
-                                   layout.channels * sizeof *folded);
-  if (!values || !factor || !shift || !folded) {
-    status = amct_fail_memory(err);
-    goto done;
-  }
-  if ((status = amct_fold_read(values, steps, count, layout.channels, &scratch, err)) !=
-      AMCT_OK)
-    goto done;
-  *result = amct_fold_run(values, count, layout.channels, factor, shift, channel);
-  if (*result == AMCT_FOLDABLE)
-    *result = amct_fold_weights(folded, weights, layout, factor, channel);
-done:
+  amct_folded f;
+  amct_status status = amct_folded_read(&f, layer, NULL, &scratch, err);
+  if (status == AMCT_OK) status = run_steps(&f, steps, count, &scratch, err);
+  if (status == AMCT_OK && f.result == AMCT_FOLDABLE)
+    f.result = amct_fold_check(f.weights, f.layout, f.factor, &f.channel);
+  *result = f.result;
+  *channel = f.channel;
   amct_arena_free(&scratch);
   return status;
 }

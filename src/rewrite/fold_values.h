@@ -30,6 +30,25 @@ AMCT_NODISCARD amct_status amct_weight_read(const amct_node *layer, amct_arena *
                                             amct_weight_layout *layout, amct_shape *shape,
                                             amct_error *err);
 
+/** A layer's weights, and what is folded into it, as numbers; in the scratch arena or the
+ * graph. */
+typedef struct amct_folded {
+  const float *weights;
+  amct_weight_layout layout;
+  amct_shape shape;
+  double *factor, *shift; /* by channel; NULL: nothing is folded in */
+  amct_foldable result;   /* of running the steps, and where */
+  size_t channel;
+} amct_folded;
+/** Computes them; `weights` as the layer has them, not yet multiplied. */
+AMCT_NODISCARD amct_status amct_folded_read(amct_folded *out, const amct_node *layer,
+                                            const amct_fold *fold, amct_arena *scratch,
+                                            amct_error *err);
+/** Multiplies the weights by the factors, into the scratch arena. */
+AMCT_NODISCARD amct_status amct_folded_multiply(amct_folded *folded,
+                                                const amct_node *layer,
+                                                amct_arena *scratch, amct_error *err);
+
 /** Tries a whole fold without keeping the result: AMCT_FOLDABLE, or why not and at which
  * channel. */
 AMCT_NODISCARD amct_status amct_fold_try(const amct_node *layer,

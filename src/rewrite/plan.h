@@ -71,9 +71,11 @@ typedef struct amct_plan {
 AMCT_NODISCARD amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
                                           const amct_plan_options *options,
                                           amct_error *err);
-/** Computes folded weights and biases and writes them into the graph. Variables:
- * AMCT_UNSUPPORTED naming the layer. */
-AMCT_NODISCARD amct_status amct_plan_settle(amct_plan *plan, amct_error *err);
+/** Computes folded weights and biases and writes them into the graph, once. Layers that
+ * are keys of `but` (may be NULL) keep their weights unfolded, for the caller to fold.
+ * Variables: AMCT_UNSUPPORTED naming the layer. */
+AMCT_NODISCARD amct_status amct_plan_settle(amct_plan *plan, const amct_map *but,
+                                            amct_error *err);
 /** NULL if nothing is folded into the layer. */
 const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer);
 /** For rules: replaces what is folded into `layer` by `steps`, with the sum of the shifts

@@ -2,73 +2,52 @@
 /* The constants of a plan: folded weights and biases, once the structure is settled. */
 #include "rewrite/fold_values.h"
 
-/* A layer's fold as numbers; all of it lives in the scratch arena. */
-typedef struct folded {
-  float *weights;
-  float *bias;
-  amct_weight_layout layout;
-  amct_shape weight_shape;
-} folded;
-
-static amct_status compute(const amct_fold *fold, amct_arena *scratch, folded *out,
-                           amct_error *err) {
-  const float *weights = NULL;
-  const amct_node *layer = fold->layer;
-  AMCT_TRY(
-      amct_weight_read(layer, scratch, &weights, &out->layout, &out->weight_shape, err));
-  const size_t channels = out->layout.channels;
-  amct_fold_step *steps = amct_arena_array(scratch, fold->steps.count + 1, sizeof *steps);
-  double *factor = amct_arena_array(scratch, channels, sizeof *factor);
-  double *shift = amct_arena_array(scratch, channels, sizeof *shift);
-  out->bias = amct_arena_array(scratch, channels, sizeof *out->bias);
-  out->weights = amct_arena_array(scratch, out->layout.outer * out->layout.inner,
-                                  channels * sizeof *out->weights);
-  if (!steps || !factor || !shift || !out->bias || !out->weights)
-    return amct_fail_memory(err);
-  AMCT_TRY(
-      amct_fold_read(steps, fold->steps.at, fold->steps.count, channels, scratch, err));
-
-  size_t channel = 0;
-  amct_foldable result =
-      amct_fold_run(steps, fold->steps.count, channels, factor, shift, &channel);
-  if (result == AMCT_FOLDABLE)
-    result = amct_fold_weights(out->weights, weights, out->layout, factor, &channel);
-  if (result !=
-      AMCT_FOLDABLE) /* the rule looked before; a constant cannot have changed */
-    return amct_fail(err, AMCT_UNSUPPORTED, layer->name, "%s, at channel %zu of \"%s\"",
-                     amct_foldable_text(result), channel, layer->name);
+/* The Const that the rule made for the sum of the shifts gets its value. */
+static amct_status settle_bias(const amct_plan *plan, amct_edits *edits,
+                               const amct_fold *fold, const amct_folded *folded,
+                               amct_error *err) {
+  const size_t channels = folded->layout.channels;
+  const amct_shape shape = {1, {(int64_t)channels}};
+  amct_node *node = amct_graph_find(plan->graph, fold->bias);
+  if (!node)
+    return amct_fail(err, AMCT_BAD_GRAPH, fold->bias, "no node \"%s\"", fold->bias);
+  float *bias = amct_alloc_array(channels, sizeof *bias);
+  if (!bias) return amct_fail_memory(err);
   for (size_t c = 0; c < channels; c++)
-    out->bias[c] = (float)shift[c];
+    bias[c] = (float)folded->shift[c];
+  amct_spec_tensor(amct_edits_replace(edits, node, "Const"), AMCT_DTYPE_FLOAT, &shape,
+                   bias, channels * sizeof *bias);
+  amct_free(bias);
   return AMCT_OK;
 }
 
 /* A new Const, so that a weight that others read too stays as it is. */
-static amct_status settle_layer(amct_plan *plan, amct_edits *edits, const amct_fold *fold,
-                                amct_error *err) {
-  amct_arena scratch = {0};
-  amct_arena *arena = amct_graph_arena(plan->graph);
-  amct_node *layer = fold->layer;
-  folded values;
-  amct_status status = compute(fold, &scratch, &values, err);
-  if (status != AMCT_OK) goto done;
-  const char *wanted = amct_arena_format(arena, "%s/weights", layer->name);
+static amct_status settle_weights(const amct_plan *plan, amct_edits *edits,
+                                  amct_node *layer, const amct_folded *folded,
+                                  amct_error *err) {
+  const amct_weight_layout l = folded->layout;
+  const char *wanted =
+      amct_arena_format(amct_graph_arena(plan->graph), "%s/weights", layer->name);
   const char *name = wanted ? amct_edits_free_name(edits, wanted) : NULL;
-  amct_node *bias = amct_graph_find(plan->graph, fold->bias);
-  if (!name || !bias) {
-    status =
-        name ? amct_fail(err, AMCT_BAD_GRAPH, fold->bias, "no node \"%s\"", fold->bias)
-             : amct_fail_memory(err);
-    goto done;
-  }
-  const size_t channels = values.layout.channels;
-  const size_t count = values.layout.outer * channels * values.layout.inner;
-  const amct_shape bias_shape = {1, {(int64_t)channels}};
+  if (!name) return amct_fail_memory(err);
   amct_spec_tensor(amct_edits_add(edits, name, "Const", layer, true), AMCT_DTYPE_FLOAT,
-                   &values.weight_shape, values.weights, count * sizeof *values.weights);
-  amct_spec_tensor(amct_edits_replace(edits, bias, "Const"), AMCT_DTYPE_FLOAT,
-                   &bias_shape, values.bias, channels * sizeof *values.bias);
+                   &folded->shape, folded->weights,
+                   l.outer * l.channels * l.inner * sizeof *folded->weights);
   amct_edits_set_input(edits, layer, (uint32_t)amct_op_find(layer->op)->weight, name);
-done:
+  return AMCT_OK;
+}
+
+static amct_status settle_layer(const amct_plan *plan, amct_edits *edits,
+                                const amct_fold *fold, bool weights, amct_error *err) {
+  amct_arena scratch = {0};
+  amct_folded folded;
+  amct_status status = amct_folded_read(&folded, fold->layer, fold, &scratch, err);
+  if (status == AMCT_OK) status = settle_bias(plan, edits, fold, &folded, err);
+  if (status == AMCT_OK && weights) {
+    status = amct_folded_multiply(&folded, fold->layer, &scratch, err);
+    if (status == AMCT_OK)
+      status = settle_weights(plan, edits, fold->layer, &folded, err);
+  }
   amct_arena_free(&scratch);
   return status;
 }
@@ -92,12 +71,15 @@ static amct_status settle_made(amct_plan *plan, amct_edits *edits, const amct_ma
   return status;
 }
 
-amct_status amct_plan_settle(amct_plan *plan, amct_error *err) {
+amct_status amct_plan_settle(amct_plan *plan, const amct_map *but, amct_error *err) {
   amct_status status = AMCT_OK;
   amct_edits *edits = amct_edits_new(plan->graph);
   if (!edits) return amct_fail_memory(err);
-  for (size_t i = 0; i < plan->folds.count && status == AMCT_OK; i++)
-    status = settle_layer(plan, edits, plan->folds.at[i], err);
+  for (size_t i = 0; i < plan->folds.count && status == AMCT_OK; i++) {
+    const amct_fold *fold = plan->folds.at[i];
+    const bool weights = !but || !amct_map_get(but, fold->layer);
+    status = settle_layer(plan, edits, fold, weights, err);
+  }
   for (size_t i = 0; i < plan->made.count && status == AMCT_OK; i++)
     status = settle_made(plan, edits, plan->made.at[i], err);
   if (status == AMCT_OK) status = amct_edits_apply(edits, err);

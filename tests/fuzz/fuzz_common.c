@@ -76,7 +76,7 @@ static bool fuse(amct_graph *graph, const amct_plan_options *options) {
                                                  options->output_count, &err),
                                 &err) &&
                      had_values(amct_plan_make(&plan, graph, options, &err), &err) &&
-                     had_values(amct_plan_settle(plan, &err), &err);
+                     had_values(amct_plan_settle(plan, NULL, &err), &err);
   amct_plan_free(plan);
   amct_layers_free(&layers);
   return fused;

@@ -44,7 +44,6 @@ static bool plan(flow *f, amct_error *err) {
   const amct_plan_options options = {f->outputs.at, f->outputs.count, true, f->skipped,
                                      f->skip_count};
   return fuzz_succeeded(amct_plan_make(&f->plan, f->graph, &options, err), err) &&
-         fuzz_succeeded(amct_plan_settle(f->plan, err), err) &&
          fuzz_succeeded(
              amct_layers_find(&f->layers, f->graph, f->outputs.at, f->outputs.count, err),
              err) &&

@@ -106,7 +106,7 @@ static amct_status run(const char *text, size_t graph_size, amct_buffer *out,
                                      skip.at, skip.count};
   if ((status = amct_graph_from_text(&graph, slice, err)) != AMCT_OK ||
       (status = amct_plan_make(&plan, graph, &options, err)) != AMCT_OK ||
-      (status = amct_plan_settle(plan, err)) != AMCT_OK ||
+      (status = amct_plan_settle(plan, NULL, err)) != AMCT_OK ||
       (status = amct_graph_sweep(graph, outputs.at, outputs.count, err)) != AMCT_OK ||
       (status = amct_graph_verify(graph, err)) != AMCT_OK ||
       (status = amct_layers_find(&layers, graph, outputs.at, outputs.count, err)) !=
