@@ -29,21 +29,25 @@ typedef struct amct_strings {
 } amct_strings;
 
 typedef struct amct_config_options {
-  amct_strings skip_layers; /* layers that are not quantized */
+  amct_strings skip_layers; /* that are not quantized: names, patterns ("net/b*") or types
+                               ("type:MatMul") */
   int64_t batch_num;        /* calibration batches, > 0 */
   bool activation_offset;   /* true: asymmetric activations */
+  const char *config_defination; /* path of a simplified configuration (.cfg), which
+                                    stands in for the three above; NULL: none */
 } amct_config_options;
 
 #define AMCT_CONFIG_OPTIONS_INIT                                                         \
-  { {NULL, 0}, 1, true }
+  { {NULL, 0}, 1, true, NULL }
 
 /**
  * Writes the quantization configuration (JSON) of a graph to `config_file`; an existing
  * file is replaced, with a warning.
  *
  * @return AMCT_OK; AMCT_INVALID_ARGUMENT (batch_num); AMCT_IO; AMCT_BAD_FORMAT,
- * AMCT_BAD_GRAPH (source); AMCT_BAD_CONFIG (a skipped layer that the graph does not have;
- * nothing left to quantize); AMCT_UNSUPPORTED (the graph holds quantization ops already).
+ * AMCT_BAD_GRAPH (source); AMCT_BAD_FORMAT (the simplified configuration is no protobuf
+ * text); AMCT_BAD_CONFIG (it, or a skipped layer, does not fit the graph; nothing left to
+ * quantize); AMCT_UNSUPPORTED (the graph holds quantization ops already).
  */
 AMCT_API AMCT_NODISCARD amct_status
 amct_create_quant_config(const amct_source *source, const char *config_file,
@@ -120,9 +124,9 @@ AMCT_API AMCT_NODISCARD amct_status amct_fuse_model(const char *pb_model,
 
 /**
  * What would be fused and quantized, as text lines sorted by place in the graph:
- *   `fold <rule> <layer> <batch norm>`, `keep <rule> <batch norm>: <reason>`,
- *   `layer <op> <name> <per_channel|per_tensor> <channels>`, `float <op> <name>:
- * <reason>`.
+ *   `fold <rule> <layer>[,<layer>...] <batch norm>`, `fuse <rule> <batch norm>`, `keep
+ * <rule> <batch norm>: <reason>`, `layer <op> <name> <per_channel|per_tensor>
+ * <channels>`, `float <op> <name>: <reason>`.
  * @param[out] text  NUL-terminated, freed with amct_text_free
  */
 AMCT_API AMCT_NODISCARD amct_status amct_describe_plan(char **text,

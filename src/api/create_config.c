@@ -4,12 +4,31 @@
 #include "api/paths.h"
 #include "api/study.h"
 #include "base/logging.h"
-#include "recipe/recipe.h"
+#include "recipe/cfg.h"
+
+static const char k_module[] = "create_quant_config";
+
+/* What create_quant_config works on; freed in one place. */
+typedef struct flow {
+  amct_study study;
+  amct_cfg cfg;
+  amct_recipe_fusion fusion;
+  amct_recipe recipe;
+} flow;
+
+static void free_flow(flow *f) {
+  amct_recipe_free(&f->recipe);
+  amct_arena_free(&f->fusion.arena);
+  amct_cfg_free(&f->cfg);
+  amct_study_free(&f->study);
+}
 
 static amct_status check_options(const char *config_file,
                                  const amct_config_options *options, amct_error *err) {
   if (!config_file || !*config_file)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "config_file is empty");
+  if (options->config_defination && !*options->config_defination)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "config_defination is empty");
   if (options->batch_num <= 0)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "batch_num is %lld: it must be over 0",
@@ -17,41 +36,70 @@ static amct_status check_options(const char *config_file,
   return AMCT_OK;
 }
 
+static void warn_unread(const amct_config_options *options) {
+  if (options->skip_layers.count != 0 || options->batch_num != 1 ||
+      !options->activation_offset)
+    amct_log(AMCT_LOG_WARNING, k_module,
+             "skip_layers, batch_num and activation_offset are ignored: %s stands in for "
+             "them",
+             options->config_defination);
+}
+
+/* Layers depend on what is fused, and that on the simplified configuration. */
+static amct_status make_recipe(flow *f, const amct_config_options *options,
+                               amct_error *err) {
+  const amct_recipe_options wanted = {options->skip_layers.at, options->skip_layers.count,
+                                      options->batch_num, options->activation_offset};
+  amct_plan_options plan = {.do_fusion = true};
+  if (!options->config_defination) {
+    AMCT_TRY(amct_study_plan(&f->study, &plan, false, err));
+    return amct_recipe_defaults(&f->recipe, &f->study.layers, f->study.graph, &wanted,
+                                err);
+  }
+  warn_unread(options);
+  AMCT_TRY(amct_cfg_read(&f->cfg, options->config_defination, err));
+  AMCT_TRY(amct_cfg_fusion(&f->fusion, &f->cfg, f->study.graph, err));
+  plan.do_fusion = f->fusion.do_fusion;
+  plan.skip_layers = f->fusion.skip_fusion_layers;
+  plan.skip_count = f->fusion.skip_fusion_count;
+  AMCT_TRY(amct_study_plan(&f->study, &plan, false, err));
+  return amct_recipe_from_cfg(&f->recipe, &f->cfg, &f->study.layers, f->study.graph, err);
+}
+
+static void log_floats(const flow *f) {
+  for (size_t i = 0; i < f->study.layers.count; i++) {
+    const amct_layer *layer = &f->study.layers.at[i];
+    if (layer->reason)
+      amct_log(AMCT_LOG_INFO, k_module, "%s \"%s\" stays float: %s", layer->node->op,
+               layer->node->name, layer->reason);
+  }
+}
+
+static amct_status write_config(flow *f, const amct_source *source,
+                                const char *config_file,
+                                const amct_config_options *options, amct_error *err) {
+  const amct_strings no_outputs = {NULL, 0};
+  AMCT_TRY(amct_study_load(&f->study, source, no_outputs, err));
+  AMCT_TRY(amct_study_is_float(&f->study, err));
+  AMCT_TRY(make_recipe(f, options, err));
+  log_floats(f);
+  if (amct_path_exists(config_file))
+    amct_log(AMCT_LOG_WARNING, k_module, "%s exists and is overwritten", config_file);
+  AMCT_TRY(amct_recipe_write(&f->recipe, config_file, err));
+  amct_log(AMCT_LOG_INFO, k_module,
+           "Generate config file:%s success! %zu of %zu layers are quantized",
+           config_file, amct_recipe_enabled(&f->recipe), f->study.layers.count);
+  return AMCT_OK;
+}
+
 amct_status amct_create_quant_config(const amct_source *source, const char *config_file,
                                      const amct_config_options *options,
                                      amct_error *err) {
   const amct_config_options defaults = AMCT_CONFIG_OPTIONS_INIT;
-  const amct_strings no_outputs = {NULL, 0};
-  const amct_plan_options fusion = {.do_fusion = true};
-  amct_study study = {0};
-  amct_recipe recipe = {0};
-  amct_status status;
-
+  flow f = {0};
   options = options ? options : &defaults;
   AMCT_TRY(check_options(config_file, options, err));
-  const amct_recipe_options wanted = {options->skip_layers.at, options->skip_layers.count,
-                                      options->batch_num, options->activation_offset};
-  if ((status = amct_study_load(&study, source, no_outputs, err)) != AMCT_OK ||
-      (status = amct_study_is_float(&study, err)) != AMCT_OK ||
-      (status = amct_study_plan(&study, &fusion, err)) != AMCT_OK ||
-      (status = amct_recipe_defaults(&recipe, &study.layers, study.graph, &wanted,
-                                     err)) != AMCT_OK)
-    goto done;
-
-  for (size_t i = 0; i < study.layers.count; i++)
-    if (study.layers.at[i].reason)
-      amct_log(AMCT_LOG_INFO, "create_quant_config", "%s \"%s\" stays float: %s",
-               study.layers.at[i].node->op, study.layers.at[i].node->name,
-               study.layers.at[i].reason);
-  if (amct_path_exists(config_file))
-    amct_log(AMCT_LOG_WARNING, "create_quant_config", "%s exists and is overwritten",
-             config_file);
-  if ((status = amct_recipe_write(&recipe, config_file, err)) != AMCT_OK) goto done;
-  amct_log(AMCT_LOG_INFO, "create_quant_config",
-           "Generate config file:%s success! %zu of %zu layers are quantized",
-           config_file, amct_recipe_enabled(&recipe), study.layers.count);
-done:
-  amct_recipe_free(&recipe);
-  amct_study_free(&study);
+  amct_status status = write_config(&f, source, config_file, options, err);
+  free_flow(&f);
   return status;
 }

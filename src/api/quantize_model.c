@@ -34,11 +34,11 @@ static amct_status plan_flow(flow *f, const amct_source *source, const char *con
                              amct_strings outputs, amct_error *err) {
   AMCT_TRY(amct_study_load(&f->study, source, outputs, err));
   AMCT_TRY(amct_study_is_float(&f->study, err));
-  AMCT_TRY(amct_recipe_read_fusion(&f->fusion, config_file, err));
+  AMCT_TRY(amct_recipe_read_fusion(&f->fusion, config_file, f->study.graph, err));
   const amct_plan_options options = {outputs.at, outputs.count, f->fusion.do_fusion,
                                      f->fusion.skip_fusion_layers,
                                      f->fusion.skip_fusion_count};
-  AMCT_TRY(amct_study_plan(&f->study, &options, err));
+  AMCT_TRY(amct_study_plan(&f->study, &options, false, err));
   return amct_recipe_read(&f->recipe, config_file, &f->study.layers, f->study.graph, err);
 }
 
@@ -104,14 +104,18 @@ static amct_status plan_observers(amct_calibration *calibration, flow *f, const 
   return amct_graph_verify(f->study.graph, err);
 }
 
-static amct_status begin(flow *f, const char *record_file, char id[AMCT_CALIB_ID_BYTES],
+/* The record is replaced last, when nothing else can fail. */
+static amct_status begin(amct_calibration *calibration, flow *f, const char *record_file,
                          const char **record_path, amct_error *err) {
-  amct_calib_start start = {0};
+  char id[AMCT_CALIB_ID_BYTES];
+  amct_calib_start start = {.id = id};
   if (!record_file || !*record_file)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "record_file is empty");
   AMCT_TRY(amct_path_absolute(&f->arena, record_file, record_path, err));
   AMCT_TRY(unfused_layers(f, &start.skip_fusion, &start.skip_fusion_count, err));
   start.record_path = *record_path;
+  amct_calib_make_id(id);
+  AMCT_TRY(plan_observers(calibration, f, id, *record_path, err));
   return amct_calib_begin(&start, id, err);
 }
 
@@ -119,7 +123,6 @@ amct_status amct_quantize_model(amct_calibration **out, const amct_source *sourc
                                 const char *config_file, const char *record_file,
                                 amct_strings outputs, amct_error *err) {
   flow f = {0};
-  char id[AMCT_CALIB_ID_BYTES];
   const char *record_path = NULL;
   amct_status status;
   amct_calibration *calibration = amct_alloc_array(1, sizeof *calibration);
@@ -127,8 +130,7 @@ amct_status amct_quantize_model(amct_calibration **out, const amct_source *sourc
   *out = NULL;
   if (!calibration) return amct_fail_memory(err);
   if ((status = plan_flow(&f, source, config_file, outputs, err)) != AMCT_OK ||
-      (status = begin(&f, record_file, id, &record_path, err)) != AMCT_OK ||
-      (status = plan_observers(calibration, &f, id, record_path, err)) != AMCT_OK)
+      (status = begin(calibration, &f, record_file, &record_path, err)) != AMCT_OK)
     goto done;
   amct_plan_log(f.study.plan, "quantize_model");
   amct_log(AMCT_LOG_INFO, "quantize_model",

@@ -41,6 +41,14 @@ void amct_number_print_float(char text[AMCT_NUMBER_BYTES], float value) {
   if (strtof_l(text, NULL, c_locale) != value) print_digits(text, 9, (double)value);
 }
 
+void amct_number_print_shortest(char text[AMCT_NUMBER_BYTES], float value) {
+  if (print_special(text, (double)value)) return;
+  for (int digits = 1; digits <= 9; digits++) {
+    print_digits(text, digits, (double)value);
+    if (strtof_l(text, NULL, c_locale) == value) return;
+  }
+}
+
 void amct_number_print_double(char text[AMCT_NUMBER_BYTES], double value) {
   if (print_special(text, value)) return;
   /* below DBL_MIN fewer than 15 digits may identify the value, above they never lose to

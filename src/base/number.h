@@ -13,8 +13,10 @@ enum { AMCT_NUMBER_BYTES = 32 };
 /** float32 as a record file has it: %.6g where that reads back to the same value, else
  * %.9g. */
 void amct_number_print_float(char text[AMCT_NUMBER_BYTES], float value);
+/** The shortest decimal that reads back to the same float32 ("0.999999"). */
+void amct_number_print_shortest(char text[AMCT_NUMBER_BYTES], float value);
 /** The first of %.15g, %.16g, %.17g that reads back to the same double ("0.999999");
- * fewer digits below DBL_MIN. Both print "inf", "-inf", "nan". */
+ * fewer digits below DBL_MIN. All print "inf", "-inf", "nan". */
 void amct_number_print_double(char text[AMCT_NUMBER_BYTES], double value);
 /** Reads a whole slice as a double ("1", "-1e-3", "inf", "nan", "0.5f"; any case); false
  * if it is not one. Too large becomes infinity, as in protobuf. No spaces, no '+', no

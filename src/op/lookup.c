@@ -20,8 +20,12 @@ const amct_layer *amct_lookup_layer(const amct_lookup *lookup, const char *name)
   return node != NULL ? amct_map_get(&lookup->by_node, node) : NULL;
 }
 
+bool amct_lookup_fusible_op(const amct_op *op) {
+  return op->weight >= 0 && op->grid == AMCT_PER_CHANNEL;
+}
+
 bool amct_lookup_fusible(const amct_layer *layer) {
-  return layer->op->weight >= 0 && layer->op->grid == AMCT_PER_CHANNEL;
+  return amct_lookup_fusible_op(layer->op);
 }
 
 const char *amct_lookup_refusal(const amct_lookup *lookup, amct_nearest *nearest,

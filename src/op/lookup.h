@@ -27,6 +27,7 @@ const amct_layer *amct_lookup_layer(const amct_lookup *lookup, const char *name)
 /** True for layers with weights by channel: those that a batch norm may be folded into.
  */
 bool amct_lookup_fusible(const amct_layer *layer);
+bool amct_lookup_fusible_op(const amct_op *op);
 
 /**
  * Why `nearest->wanted` cannot be quantized: "is not in the graph; nearest: ...", "does

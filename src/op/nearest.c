@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "op/nearest.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,30 +14,40 @@ void amct_nearest_start(amct_nearest *nearest, const char *wanted) {
   *nearest = (amct_nearest){.wanted = wanted, .wanted_size = strlen(wanted)};
 }
 
+void amct_nearest_start_pattern(amct_nearest *nearest, const char *wanted) {
+  amct_nearest_start(nearest, wanted);
+  nearest->is_pattern = true;
+}
+
 static unsigned least(unsigned a, unsigned b, unsigned c) {
   unsigned smaller = a < b ? a : b;
   return smaller < c ? smaller : c;
 }
 
-/* Insertions, deletions and replacements that make `a` of `b`; over `limit`: some number
- * over it. */
-static unsigned edit_distance(const char *a, size_t a_size, const char *b, size_t b_size,
+/* Insertions, deletions and replacements that make the name of the wanted one, where a
+ * '*' stands for anything at no cost; over `limit`: some number over it. */
+static unsigned edit_distance(const amct_nearest *nearest, const char *name, size_t size,
                               unsigned limit) {
   unsigned row[NAME_MAX_BYTES + 1];
-  for (size_t j = 0; j <= b_size; j++)
+  for (size_t j = 0; j <= size; j++)
     row[j] = (unsigned)j;
-  for (size_t i = 1; i <= a_size; i++) {
+  for (size_t i = 0; i < nearest->wanted_size; i++) {
+    const char c = nearest->wanted[i];
+    const bool any = nearest->is_pattern && c == '*';
+    const bool one = nearest->is_pattern && c == '?';
     unsigned diagonal = row[0];
-    unsigned row_least = row[0] = (unsigned)i;
-    for (size_t j = 1; j <= b_size; j++) {
+    unsigned row_least = row[0] += any ? 0 : 1;
+    for (size_t j = 1; j <= size; j++) {
       unsigned above = row[j];
-      row[j] = least(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+      row[j] =
+          any ? least(above, row[j - 1], above)
+              : least(above + 1, row[j - 1] + 1, diagonal + (c != name[j - 1] && !one));
       diagonal = above;
       if (row[j] < row_least) row_least = row[j];
     }
     if (row_least > limit) return limit + 1;
   }
-  return row[b_size];
+  return row[size];
 }
 
 /* "Conv2D" for "net/conv1/Conv2D". */
@@ -60,6 +69,19 @@ static void keep(amct_nearest *nearest, const char *name, unsigned distance) {
   nearest->best[at].distance = distance;
 }
 
+static unsigned limit_of(size_t shorter) {
+  unsigned limit = 1 + (unsigned)shorter / 4;
+  return limit < DISTANCE_MAX ? limit : DISTANCE_MAX;
+}
+
+/* Characters of a pattern that stand for themselves. */
+static size_t count_literals(const amct_nearest *nearest) {
+  size_t count = 0;
+  for (size_t i = 0; i < nearest->wanted_size; i++)
+    count += nearest->wanted[i] != '*' && nearest->wanted[i] != '?';
+  return count;
+}
+
 void amct_nearest_offer(amct_nearest *nearest, const char *name) {
   size_t size = strlen(name);
   size_t wanted = nearest->wanted_size;
@@ -68,11 +90,13 @@ void amct_nearest_offer(amct_nearest *nearest, const char *name) {
     keep(nearest, name, 1);
     return;
   }
-  unsigned limit = 1 + (unsigned)(size < wanted ? size : wanted) / 4;
-  if (limit > DISTANCE_MAX) limit = DISTANCE_MAX;
+  unsigned limit = limit_of(size < wanted ? size : wanted);
   size_t difference = size < wanted ? wanted - size : size - wanted;
-  if (difference > limit) return;
-  unsigned distance = edit_distance(nearest->wanted, wanted, name, size, limit);
+  if (nearest->is_pattern)
+    limit = limit_of(count_literals(nearest));
+  else if (difference > limit)
+    return;
+  unsigned distance = edit_distance(nearest, name, size, limit);
   if (distance <= limit) keep(nearest, name, distance);
 }
 

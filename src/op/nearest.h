@@ -3,6 +3,7 @@
 #ifndef AMCT_NEAREST_H
 #define AMCT_NEAREST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { AMCT_NEAREST_COUNT = 3, AMCT_NEAREST_BYTES = 512 };
@@ -10,6 +11,7 @@ enum { AMCT_NEAREST_COUNT = 3, AMCT_NEAREST_BYTES = 512 };
 typedef struct amct_nearest {
   const char *wanted; /* borrowed */
   size_t wanted_size;
+  bool is_pattern; /* '*' and '?' of `wanted` stand for any characters, any one */
   size_t count;
   struct {
     const char *name; /* borrowed */
@@ -18,6 +20,8 @@ typedef struct amct_nearest {
 } amct_nearest;
 
 void amct_nearest_start(amct_nearest *nearest, const char *wanted);
+/** The same for a pattern: the names that it all but matches. */
+void amct_nearest_start_pattern(amct_nearest *nearest, const char *wanted);
 /** Considers a name, which must outlive `nearest`. Names that have little in common with
  * the wanted one are passed over; one that ends in "/<wanted>" is close. Time is bounded
  * by the length of `name`. */

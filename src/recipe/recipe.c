@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/logging.h"
 #include "recipe/recipe_private.h"
 
 amct_status amct_recipe_fill(amct_recipe_object object,
@@ -14,6 +15,18 @@ amct_status amct_recipe_fill(amct_recipe_object object,
   return AMCT_OK;
 }
 
+bool amct_recipe_by_channel(const amct_layer *layer) {
+  return layer->op->weight >= 0 && layer->grid == AMCT_PER_CHANNEL;
+}
+
+bool amct_recipe_settle_channels(amct_layer_recipe *entry, amct_select_kind kind) {
+  if (!entry->channel_wise) return true;
+  if (kind != AMCT_SELECT_PATTERN && !amct_lookup_fusible(entry->layer)) return false;
+  if (kind != AMCT_SELECT_NAME)
+    entry->channel_wise = amct_recipe_by_channel(entry->layer);
+  return true;
+}
+
 static amct_status fill_layer(amct_recipe *recipe, amct_layer_recipe *entry,
                               const amct_layer *layer,
                               const amct_recipe_fallbacks *fallbacks, amct_error *err) {
@@ -26,7 +39,7 @@ static amct_status fill_layer(amct_recipe *recipe, amct_layer_recipe *entry,
   entry->layer = layer;
   entry->enabled = false;
   entry->range.asymmetric = recipe->activation_offset;
-  entry->channel_wise = layer->op->weight >= 0 && layer->grid == AMCT_PER_CHANNEL;
+  entry->channel_wise = amct_recipe_by_channel(layer);
   return entry->name != NULL ? AMCT_OK : amct_fail_memory(err);
 }
 
@@ -48,46 +61,37 @@ amct_status amct_recipe_add_layers(amct_recipe *recipe, const amct_layers *layer
   return AMCT_OK;
 }
 
-static amct_status skip_one(const char *name, const amct_lookup *lookup,
-                            amct_layer_recipe *const *by_layer, amct_error *err) {
-  amct_nearest nearest;
-  char why[AMCT_REFUSAL_BYTES];
-  amct_nearest_start(&nearest, name);
-  if (amct_lookup_refusal(lookup, &nearest, why) != NULL)
-    return amct_fail(err, AMCT_BAD_CONFIG, name, "skip_layers: \"%.200s\" %s", name, why);
-  const amct_layer *layer = amct_lookup_layer(lookup, name);
-  amct_layer_recipe *entry = by_layer[layer - lookup->layers->at];
-  if (!entry->enabled)
-    return amct_fail(err, AMCT_BAD_CONFIG, name, "skip_layers: \"%.200s\" stands twice",
-                     name);
-  entry->enabled = false;
-  return AMCT_OK;
+amct_status amct_recipe_check_any(const amct_recipe *recipe, const amct_lookup *lookup,
+                                  amct_error *err) {
+  if (recipe->layer_count != 0) return AMCT_OK;
+  return amct_fail(err, AMCT_BAD_CONFIG, NULL,
+                   "%s: no layer can be quantized, %zu are of types that can",
+                   amct_graph_label(lookup->graph), lookup->layers->count);
 }
 
-static amct_status enable_unskipped(amct_recipe *recipe,
-                                    amct_layer_recipe *const *by_layer,
-                                    const amct_lookup *lookup,
+amct_status amct_recipe_check_left(const amct_recipe *recipe,
+                                   const amct_config_place *skipping, amct_error *err) {
+  if (amct_recipe_enabled(recipe) != 0) return AMCT_OK;
+  return amct_config_fail(err, skipping, NULL, ": no layer is left, all %zu are skipped",
+                          recipe->layer_count);
+}
+
+static amct_status enable_unskipped(amct_recipe *recipe, amct_naming *naming,
                                     const amct_recipe_options *options, amct_error *err) {
-  if (recipe->layer_count == 0)
-    return amct_fail(err, AMCT_BAD_CONFIG, NULL,
-                     "%s: no layer can be quantized, %zu are of types that can",
-                     amct_graph_label(lookup->graph), lookup->layers->count);
+  const amct_config_place place = {NULL, 0, "skip_layers"};
+  AMCT_TRY(amct_recipe_check_any(recipe, &naming->lookup, err));
   for (size_t i = 0; i < recipe->layer_count; i++)
     recipe->layers[i].enabled = true;
   for (size_t i = 0; i < options->skip_count; i++)
-    AMCT_TRY(skip_one(options->skip_layers[i], lookup, by_layer, err));
-  if (options->skip_count == recipe->layer_count)
-    return amct_fail(err, AMCT_BAD_CONFIG, NULL,
-                     "skip_layers: no layer is left, all %zu are skipped",
-                     recipe->layer_count);
-  return AMCT_OK;
+    AMCT_TRY(amct_naming_skip(naming, options->skip_layers[i], &place, err));
+  return amct_recipe_check_left(recipe, &place, err);
 }
 
 amct_status amct_recipe_defaults(amct_recipe *recipe, const amct_layers *layers,
                                  const amct_graph *graph,
                                  const amct_recipe_options *options, amct_error *err) {
   amct_recipe_fallbacks fallbacks = {0};
-  amct_lookup lookup = {0};
+  amct_naming naming = {0};
   amct_layer_recipe **by_layer = NULL;
   amct_status status;
 
@@ -99,11 +103,12 @@ amct_status amct_recipe_defaults(amct_recipe *recipe, const amct_layers *layers,
   recipe->activation_offset = options->activation_offset;
   if ((status = amct_recipe_add_layers(recipe, layers, &fallbacks, &by_layer, err)) !=
           AMCT_OK ||
-      (status = amct_lookup_make(&lookup, layers, graph, err)) != AMCT_OK)
+      (status = amct_naming_make(&naming, layers, graph, err)) != AMCT_OK)
     goto done;
-  status = enable_unskipped(recipe, by_layer, &lookup, options, err);
+  naming.by_layer = by_layer;
+  status = enable_unskipped(recipe, &naming, options, err);
 done:
-  amct_lookup_free(&lookup);
+  amct_naming_free(&naming);
   amct_recipe_fallbacks_free(&fallbacks);
   return status;
 }
@@ -113,6 +118,19 @@ size_t amct_recipe_enabled(const amct_recipe *recipe) {
   for (size_t i = 0; i < recipe->layer_count; i++)
     count += recipe->layers[i].enabled;
   return count;
+}
+
+void amct_recipe_warn_joint(const amct_recipe *recipe, const char *path) {
+  if (recipe->joint_quant)
+    amct_log(AMCT_LOG_WARNING, "config",
+             "%s: joint_quant is true: it has no effect in this version", path);
+}
+
+amct_recipe_fusion amct_recipe_fusion_of(amct_recipe *recipe) {
+  const amct_recipe_fusion fusion = {recipe->do_fusion, recipe->skip_fusion_layers,
+                                     recipe->skip_fusion_count, recipe->arena};
+  *recipe = (amct_recipe){0};
+  return fusion;
 }
 
 void amct_recipe_free(amct_recipe *recipe) {

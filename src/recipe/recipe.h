@@ -35,9 +35,9 @@ typedef struct amct_recipe_options {
 } amct_recipe_options;
 
 /**
- * The default recipe for the layers that can be quantized. AMCT_BAD_CONFIG: a skipped
- * name twice, not in the graph (nearest names suggested), or not quantizable (its
- * reason); nothing left to quantize.
+ * The default recipe for the layers that can be quantized. skip_layers: names, patterns,
+ * types (selector.h). AMCT_BAD_CONFIG: a skipped name twice, not in the graph (nearest
+ * names suggested), or not quantizable (its reason); nothing left to quantize.
  */
 AMCT_NODISCARD amct_status amct_recipe_defaults(amct_recipe *recipe,
                                                 const amct_layers *layers,
@@ -52,15 +52,16 @@ AMCT_NODISCARD amct_status amct_recipe_print(const amct_recipe *recipe,
 AMCT_NODISCARD amct_status amct_recipe_write(const amct_recipe *recipe, const char *path,
                                              amct_error *err);
 /**
- * Reads and checks a configuration. Missing keys get defaults; layers absent from the
- * file are not quantized. AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and
+ * Reads and checks a configuration. Missing keys get defaults; a layer gets the entry of
+ * its name, else of the last pattern that matches it, else of the last type, else it is
+ * not quantized. AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and
  * column); AMCT_BAD_CONFIG naming file, layer, key, value and what is allowed.
  */
 AMCT_NODISCARD amct_status amct_recipe_read(amct_recipe *recipe, const char *path,
                                             const amct_layers *layers,
                                             const amct_graph *graph, amct_error *err);
 /** The two globals that fusion needs, read without a graph's layers (which depend on
- * fusion). */
+ * fusion); patterns made names. */
 typedef struct amct_recipe_fusion {
   bool do_fusion;
   const char **skip_fusion_layers;
@@ -68,7 +69,9 @@ typedef struct amct_recipe_fusion {
   amct_arena arena;
 } amct_recipe_fusion; /* zero-initialise; free the arena */
 AMCT_NODISCARD amct_status amct_recipe_read_fusion(amct_recipe_fusion *fusion,
-                                                   const char *path, amct_error *err);
+                                                   const char *path,
+                                                   const amct_graph *graph,
+                                                   amct_error *err);
 /** How many layers are enabled. */
 size_t amct_recipe_enabled(const amct_recipe *recipe);
 void amct_recipe_free(amct_recipe *recipe);

@@ -40,7 +40,11 @@ static amct_status parse(json_t **root, amct_slice text, const char *path,
   json_error_t wrong = {0};
   memory_ran_out = false;
   *root = json_loadb((const char *)text.data, text.size, JSON_REJECT_DUPLICATES, &wrong);
-  if (*root == NULL && memory_ran_out) return amct_fail_memory(err);
+  if (memory_ran_out) { /* what was parsed may lack characters */
+    json_decref(*root);
+    *root = NULL;
+    return amct_fail_memory(err);
+  }
   if (*root == NULL)
     return amct_fail_at(err, AMCT_BAD_FORMAT, NULL, (uint64_t)wrong.position,
                         "%s: line %d, column %d: %s", path, wrong.line, wrong.column,

@@ -12,6 +12,7 @@ enum {
 #define NOWHERE 0
 #define OF_ALL(member) offsetof(amct_recipe, member)
 #define OF_LAYER(member) offsetof(amct_layer_recipe, member)
+#define OF_TENSOR(member) offsetof(amct_tensor_recipe, member)
 
 static const amct_recipe_key k_keys[] = {
 #define KEY(object, name, kind, place, fallback, written, low, high, allowed, meaning)   \
@@ -137,6 +138,16 @@ static amct_status store_pair(const amct_recipe_spot *spot, const json_t *value,
   return fail_wanted(spot, value, err);
 }
 
+static amct_status store_text(const amct_recipe_spot *spot, const json_t *value,
+                              uint8_t *place, amct_arena *arena, amct_error *err) {
+  if (!json_is_string(value)) return fail_wanted(spot, value, err);
+  const char *text =
+      amct_arena_text(arena, json_string_value(value), json_string_length(value));
+  if (text == NULL) return amct_fail_memory(err);
+  memcpy(place, &text, sizeof text);
+  return AMCT_OK;
+}
+
 static amct_status store_names(const amct_recipe_spot *spot, const json_t *value,
                                uint8_t *place, amct_arena *arena, amct_error *err) {
   if (!json_is_array(value)) return fail_wanted(spot, value, err);
@@ -172,8 +183,12 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
     return take_real(key, value, place) ? AMCT_OK : fail_wanted(spot, value, err);
   case AMCT_RECIPE_PAIR:
     return store_pair(spot, value, place, err);
+  case AMCT_RECIPE_TEXT:
+    return store_text(spot, value, place, arena, err);
   case AMCT_RECIPE_NAMES:
     return store_names(spot, value, place, arena, err);
+  case AMCT_RECIPE_TENSORS: /* its elements are read with the graph */
+    return json_is_array(value) ? AMCT_OK : fail_wanted(spot, value, err);
   case AMCT_RECIPE_OBJECT:
     return json_is_object(value) ? AMCT_OK : fail_wanted(spot, value, err);
   case AMCT_RECIPE_REFUSED:
@@ -182,31 +197,37 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
   return AMCT_OK;
 }
 
-amct_status amct_recipe_check_search(const amct_recipe_spot *spot,
-                                     const amct_ifmr_options *range, amct_error *err) {
-  amct_recipe_spot where = *spot;
-  char wrong[200];
-  double width = range->search_end - range->search_start;
+const char *amct_recipe_search_wrong(const amct_ifmr_options *range,
+                                     char text[AMCT_SEARCH_WRONG_BYTES]) {
+  const double width = range->search_end - range->search_start;
 
   /* the search runs in float32: there the ends must differ too */
-  where.key = amct_recipe_key_find(AMCT_RECIPE_ACTIVATION, "search_range");
   if (!((float)range->search_start < (float)range->search_end)) {
-    snprintf(wrong, sizeof wrong, "start %.9g is not below end %.9g", range->search_start,
-             range->search_end);
-    return amct_recipe_fail(&where, NULL, wrong, err);
+    snprintf(text, AMCT_SEARCH_WRONG_BYTES, "start %.9g is not below end %.9g",
+             range->search_start, range->search_end);
+    return "search_range";
   }
   /* 1.0 - 0.8 is a little below 0.2 */
-  where.key = amct_recipe_key_find(AMCT_RECIPE_ACTIVATION, "search_step");
   if (range->search_step > width * (1 + 1e-9)) {
-    snprintf(wrong, sizeof wrong, "%.9g is over end - start of search_range, %.9g",
-             range->search_step, width);
-    return amct_recipe_fail(&where, NULL, wrong, err);
+    snprintf(text, AMCT_SEARCH_WRONG_BYTES,
+             "%.9g is over end - start of search_range, %.9g", range->search_step, width);
+    return "search_step";
   }
   if (range->search_step < width / CANDIDATES_MAX) {
-    snprintf(wrong, sizeof wrong,
+    snprintf(text, AMCT_SEARCH_WRONG_BYTES,
              "%.9g gives more than %d candidates between %.9g and %.9g",
              range->search_step, CANDIDATES_MAX, range->search_start, range->search_end);
-    return amct_recipe_fail(&where, NULL, wrong, err);
+    return "search_step";
   }
-  return AMCT_OK;
+  return NULL;
+}
+
+amct_status amct_recipe_check_search(const amct_recipe_spot *spot,
+                                     const amct_ifmr_options *range, amct_error *err) {
+  char wrong[AMCT_SEARCH_WRONG_BYTES];
+  const char *key = amct_recipe_search_wrong(range, wrong);
+  if (key == NULL) return AMCT_OK;
+  amct_recipe_spot where = *spot;
+  where.key = amct_recipe_key_find(AMCT_RECIPE_ACTIVATION, key);
+  return amct_recipe_fail(&where, NULL, wrong, err);
 }

@@ -14,7 +14,14 @@ typedef enum amct_recipe_object {
   AMCT_RECIPE_LAYER,
   AMCT_RECIPE_ACTIVATION,
   AMCT_RECIPE_WEIGHT,
+  AMCT_RECIPE_TENSOR,
 } amct_recipe_object;
+
+/** An element of tensor_quantize. */
+typedef struct amct_tensor_recipe {
+  const char *layer_name;
+  int64_t input_index;
+} amct_tensor_recipe;
 
 typedef enum amct_recipe_kind {
   AMCT_RECIPE_ONLY,
@@ -22,7 +29,9 @@ typedef enum amct_recipe_kind {
   AMCT_RECIPE_COUNT,
   AMCT_RECIPE_REAL,
   AMCT_RECIPE_PAIR,
+  AMCT_RECIPE_TEXT,
   AMCT_RECIPE_NAMES,
+  AMCT_RECIPE_TENSORS,
   AMCT_RECIPE_OBJECT,
   AMCT_RECIPE_REFUSED,
 } amct_recipe_kind;
@@ -37,7 +46,8 @@ typedef struct amct_recipe_key {
   amct_recipe_object object; /* that it stands in */
   const char *name;
   amct_recipe_kind kind;
-  size_t place; /* in amct_recipe or amct_layer_recipe; OBJECT: an amct_recipe_object */
+  size_t place; /* in amct_recipe, amct_layer_recipe or amct_tensor_recipe; OBJECT: an
+                   amct_recipe_object */
   const char *fallback; /* as JSON; NULL: from another setting */
   amct_recipe_written written;
   double low, high;
@@ -75,13 +85,16 @@ typedef struct amct_recipe_spot {
  * NULL: without it. */
 amct_status amct_recipe_fail(const amct_recipe_spot *spot, const json_t *value,
                              const char *allowed, amct_error *err);
-/** Checks a value against its row and stores it; `base` is an amct_recipe (GLOBAL) or an
- * amct_layer_recipe. */
+/** Checks a value against its row and stores it; `base` is an amct_recipe (GLOBAL), an
+ * amct_tensor_recipe (TENSOR) or an amct_layer_recipe. */
 AMCT_NODISCARD amct_status amct_recipe_store(const amct_recipe_spot *spot,
                                              const json_t *value, void *base,
                                              amct_arena *arena, amct_error *err);
-/** Searches that make no sense or would not end: search_range and search_step together.
- */
+enum { AMCT_SEARCH_WRONG_BYTES = 200 };
+/** Searches that make no sense or would not end: the key that is wrong, search_range or
+ * search_step, and why; NULL: none. */
+const char *amct_recipe_search_wrong(const amct_ifmr_options *range,
+                                     char text[AMCT_SEARCH_WRONG_BYTES]);
 AMCT_NODISCARD amct_status amct_recipe_check_search(const amct_recipe_spot *spot,
                                                     const amct_ifmr_options *range,
                                                     amct_error *err);

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/logging.h"
 #include "recipe/recipe_private.h"
 
-#include <stdio.h>
+#include "base/vec.h"
 
-static const char k_module[] = "config";
+/* An entry for the layers that a pattern or a type takes. */
+typedef struct group {
+  amct_selector selector;
+  const char *key;
+  json_t *value;
+} group;
 
 typedef struct reader {
   const char *path;
   amct_recipe *recipe;
   const amct_layers *layers;
+  const amct_graph *graph;
   json_t *root;
-  amct_lookup lookup;
+  amct_naming naming;
   amct_layer_recipe **by_layer;
   amct_recipe_fallbacks fallbacks;
+  AMCT_VEC(group) groups; /* in file order */
+  amct_map named;         /* nodes of layers with an entry of their own */
 } reader;
 
 /* ---- objects of known keys ---- */
@@ -63,90 +70,127 @@ static amct_status fail_not_a_layer(const reader *r, const char *name,
   amct_nearest_start(&nearest, name);
   for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++)
     if (key->object == AMCT_RECIPE_GLOBAL) amct_nearest_offer(&nearest, key->name);
-  const char *refusal = amct_lookup_refusal(&r->lookup, &nearest, why);
+  const char *refusal = amct_lookup_refusal(&r->naming.lookup, &nearest, why);
   return amct_fail(err, AMCT_BAD_CONFIG, name, "%s: %s\"%.200s\" %s", r->path,
                    json_is_object(value) ? "layer " : "", name,
                    refusal != NULL ? refusal : "is a layer: an object is wanted");
 }
 
-static amct_status check_channel_wise(const amct_recipe_spot *spot,
-                                      const amct_layer_recipe *entry, amct_error *err) {
-  char wrong[160];
-  if (!entry->channel_wise || amct_lookup_fusible(entry->layer)) return AMCT_OK;
-  amct_recipe_spot where = *spot;
-  where.key = amct_recipe_key_find(AMCT_RECIPE_WEIGHT, "channel_wise");
-  snprintf(wrong, sizeof wrong, "is true: %s has no scales by channel, false is wanted",
-           entry->layer->op->op);
-  return amct_recipe_fail(&where, NULL, wrong, err);
+static amct_status read_params(const reader *r, const char *key, json_t *from,
+                               amct_layer_recipe *entry, amct_error *err) {
+  entry->enabled = true; /* unless the file says otherwise */
+  AMCT_TRY(read_object(r, key, AMCT_RECIPE_LAYER, from, entry, err));
+  AMCT_TRY(read_object(r, key, AMCT_RECIPE_ACTIVATION,
+                       json_object_get(from, "activation_quant_params"), entry, err));
+  AMCT_TRY(read_object(r, key, AMCT_RECIPE_WEIGHT,
+                       json_object_get(from, "weight_quant_params"), entry, err));
+  const amct_recipe_spot spot = {r->path, key, NULL};
+  return amct_recipe_check_search(&spot, &entry->range, err);
 }
 
-static amct_status read_layer(const reader *r, const char *name, json_t *from,
+static amct_status read_layer(const reader *r, const char *key, json_t *from,
+                              amct_layer_recipe *entry, amct_select_kind kind,
                               amct_error *err) {
-  const amct_layer *layer = amct_lookup_layer(&r->lookup, name);
+  AMCT_TRY(read_params(r, key, from, entry, err));
+  if (amct_recipe_settle_channels(entry, kind)) return AMCT_OK;
+  const amct_config_place place = {r->path, 0, ""};
+  return amct_config_fail(err, &place, entry->name,
+                          "\"%.200s\": weight_quant_params.channel_wise: is true: %s has "
+                          "no scales by channel, false is wanted",
+                          key, entry->layer->op->op);
+}
+
+static amct_status read_named(reader *r, const char *name, json_t *from,
+                              amct_error *err) {
+  const amct_layer *layer = amct_lookup_layer(&r->naming.lookup, name);
   if (layer == NULL || layer->reason != NULL || !json_is_object(from))
     return fail_not_a_layer(r, name, from, err);
+  AMCT_TRY(amct_map_set(&r->named, layer->node, r, err));
   amct_layer_recipe *entry = r->by_layer[layer - r->layers->at];
-  entry->enabled = true; /* unless the file says otherwise */
-  AMCT_TRY(read_object(r, name, AMCT_RECIPE_LAYER, from, entry, err));
-  AMCT_TRY(read_object(r, name, AMCT_RECIPE_ACTIVATION,
-                       json_object_get(from, "activation_quant_params"), entry, err));
-  AMCT_TRY(read_object(r, name, AMCT_RECIPE_WEIGHT,
-                       json_object_get(from, "weight_quant_params"), entry, err));
-  const amct_recipe_spot spot = {r->path, name, NULL};
-  AMCT_TRY(amct_recipe_check_search(&spot, &entry->range, err));
-  return check_channel_wise(&spot, entry, err);
+  return read_layer(r, name, from, entry, AMCT_SELECT_NAME, err);
 }
 
-static amct_status read_layers(const reader *r, amct_error *err) {
+/* ---- groups ---- */
+
+/* What is wrong in the entry of a group is found once, whatever layers it takes. */
+static amct_status add_group(reader *r, const group *found, amct_error *err) {
+  const amct_config_place place = {r->path, 0, "layers"};
+  amct_layer_recipe scratch = {.range = AMCT_IFMR_DEFAULTS};
+  if (!json_is_object(found->value))
+    return amct_config_fail(err, &place, NULL, ": \"%.200s\": an object is wanted",
+                            found->key);
+  AMCT_TRY(amct_selector_check(&found->selector, &r->naming.layers, &place, err));
+  AMCT_TRY(read_params(r, found->key, found->value, &scratch, err));
+  return AMCT_VEC_PUSH(&r->groups, *found) ? AMCT_OK : amct_fail_memory(err);
+}
+
+/* The last pattern, else the last type. */
+static const group *group_of(const reader *r, const amct_node *node) {
+  const group *best = NULL;
+  for (size_t i = r->groups.count; i-- > 0;) {
+    const group *candidate = &r->groups.at[i];
+    if (best != NULL && candidate->selector.kind == AMCT_SELECT_TYPE) continue;
+    if (!amct_selector_takes(&candidate->selector, node)) continue;
+    if (candidate->selector.kind == AMCT_SELECT_PATTERN) return candidate;
+    best = candidate;
+  }
+  return best;
+}
+
+static amct_status read_unnamed(const reader *r, amct_layer_recipe *entry,
+                                amct_error *err) {
+  const amct_node *node = entry->layer->node;
+  const group *found = amct_map_get(&r->named, node) == NULL ? group_of(r, node) : NULL;
+  if (found == NULL) return AMCT_OK;
+  return read_layer(r, found->key, found->value, entry, found->selector.kind, err);
+}
+
+static amct_status read_layers(reader *r, amct_error *err) {
   const char *name;
   json_t *value;
   json_object_foreach(r->root, name, value) {
-    if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) == NULL)
-      AMCT_TRY(read_layer(r, name, value, err));
+    if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL) continue;
+    const group found = {amct_selector_of(r->graph, name), name, value};
+    if (found.selector.kind == AMCT_SELECT_NAME)
+      AMCT_TRY(read_named(r, name, value, err));
+    else
+      AMCT_TRY(add_group(r, &found, err));
   }
   for (size_t i = 0; i < r->recipe->layer_count; i++)
-    if (r->recipe->layers[i].enabled) return AMCT_OK;
+    AMCT_TRY(read_unnamed(r, &r->recipe->layers[i], err));
+  if (amct_recipe_enabled(r->recipe) != 0) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_CONFIG, NULL,
                    "%s: no quant enable layer: quant_enable is true for none of the %zu "
                    "layers that can be quantized",
                    r->path, r->recipe->layer_count);
 }
 
-/* ---- skip_fusion_layers ---- */
+/* ---- tensor_quantize ---- */
 
-static amct_status check_unfused(const reader *r, const char *name, amct_map *seen,
-                                 amct_error *err) {
-  const amct_layer *layer = amct_lookup_layer(&r->lookup, name);
-  const amct_node *node = amct_graph_find(r->lookup.graph, name);
-  if (node == NULL) {
-    char names[AMCT_NEAREST_BYTES];
-    amct_nearest nearest;
-    amct_nearest_start(&nearest, name);
-    for (size_t i = 0; i < r->layers->count; i++)
-      if (amct_lookup_fusible(&r->layers->at[i]))
-        amct_nearest_offer(&nearest, r->layers->at[i].node->name);
-    return amct_fail(err, AMCT_BAD_CONFIG, name,
-                     "%s: skip_fusion_layers: \"%.200s\" is not in the graph%s", r->path,
-                     name, amct_nearest_text(&nearest, names));
-  }
-  if (layer == NULL || !amct_lookup_fusible(layer))
-    return amct_fail(err, AMCT_BAD_CONFIG, name,
-                     "%s: skip_fusion_layers: \"%.200s\" is a %.60s: nothing is ever "
-                     "folded into it",
-                     r->path, name, node->op);
-  if (amct_map_get(seen, node) != NULL)
-    return amct_fail(err, AMCT_BAD_CONFIG, name,
-                     "%s: skip_fusion_layers: \"%.200s\" stands twice", r->path, name);
-  return amct_map_set(seen, node, seen, err); /* any value */
+static amct_status read_tensor(const reader *r, json_t *from, amct_error *err) {
+  static const char *const k_required[] = {"layer_name", "input_index"};
+  static const char k_label[] = "tensor_quantize";
+  const amct_config_place place = {r->path, 0, k_label};
+  amct_tensor_recipe tensor = {0};
+  amct_layer_recipe scratch = {.range = AMCT_IFMR_DEFAULTS};
+  if (!json_is_object(from))
+    return amct_config_fail(err, &place, NULL, ": an element is no object");
+  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_TENSOR, from, &tensor, err));
+  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_ACTIVATION,
+                       json_object_get(from, "activation_quant_params"), &scratch, err));
+  const amct_recipe_spot spot = {r->path, k_label, NULL};
+  AMCT_TRY(amct_recipe_check_search(&spot, &scratch.range, err));
+  for (size_t i = 0; i < 2; i++)
+    if (json_object_get(from, k_required[i]) == NULL)
+      return amct_config_fail(err, &place, NULL, ": %s is missing", k_required[i]);
+  return amct_recipe_refuse_tensor(&tensor, r->graph, &place, err);
 }
 
-static amct_status check_skip_fusion(const reader *r, amct_error *err) {
-  amct_map seen = {0};
-  amct_status status = AMCT_OK;
-  for (size_t i = 0; i < r->recipe->skip_fusion_count && status == AMCT_OK; i++)
-    status = check_unfused(r, r->recipe->skip_fusion_layers[i], &seen, err);
-  amct_map_free(&seen);
-  return status;
+static amct_status read_tensors(const reader *r, amct_error *err) {
+  const json_t *list = json_object_get(r->root, "tensor_quantize");
+  for (size_t i = 0; i < json_array_size(list); i++)
+    AMCT_TRY(read_tensor(r, json_array_get(list, i), err));
+  return AMCT_OK;
 }
 
 /* ---- files ---- */
@@ -157,47 +201,47 @@ static amct_status read_globals(reader *r, amct_error *err) {
   AMCT_TRY(amct_recipe_fill(AMCT_RECIPE_GLOBAL, &r->fallbacks, r->recipe,
                             &r->recipe->arena, err));
   AMCT_TRY(amct_recipe_load(&r->root, r->path, err));
-  return read_object(r, NULL, AMCT_RECIPE_GLOBAL, r->root, r->recipe, err);
+  AMCT_TRY(read_object(r, NULL, AMCT_RECIPE_GLOBAL, r->root, r->recipe, err));
+  return amct_recipe_name_unfused(r->recipe, r->graph, r->path, NULL, err);
 }
 
 static void free_reader(reader *r) {
   json_decref(r->root);
   amct_recipe_fallbacks_free(&r->fallbacks);
-  amct_lookup_free(&r->lookup);
+  amct_naming_free(&r->naming);
+  AMCT_VEC_FREE(&r->groups);
+  amct_map_free(&r->named);
+}
+
+static amct_status read_all(reader *r, amct_error *err) {
+  AMCT_TRY(read_globals(r, err));
+  AMCT_TRY(amct_naming_make(&r->naming, r->layers, r->graph, err));
+  AMCT_TRY(
+      amct_recipe_add_layers(r->recipe, r->layers, &r->fallbacks, &r->by_layer, err));
+  r->naming.by_layer = r->by_layer;
+  AMCT_TRY(read_tensors(r, err));
+  return read_layers(r, err);
 }
 
 amct_status amct_recipe_read(amct_recipe *recipe, const char *path,
                              const amct_layers *layers, const amct_graph *graph,
                              amct_error *err) {
-  reader r = {.path = path, .recipe = recipe, .layers = layers};
-  amct_status status;
-
-  if ((status = read_globals(&r, err)) != AMCT_OK ||
-      (status = amct_lookup_make(&r.lookup, layers, graph, err)) != AMCT_OK ||
-      (status = amct_recipe_add_layers(recipe, layers, &r.fallbacks, &r.by_layer, err)) !=
-          AMCT_OK ||
-      (status = check_skip_fusion(&r, err)) != AMCT_OK)
-    goto done;
-  status = read_layers(&r, err);
-  if (status == AMCT_OK && recipe->joint_quant)
-    amct_log(AMCT_LOG_WARNING, k_module,
-             "%s: joint_quant is true: it has no effect in this version", path);
-done:
+  reader r = {.path = path, .recipe = recipe, .layers = layers, .graph = graph};
+  amct_status status = read_all(&r, err);
   free_reader(&r);
+  if (status == AMCT_OK) amct_recipe_warn_joint(recipe, path);
   return status;
 }
 
 amct_status amct_recipe_read_fusion(amct_recipe_fusion *fusion, const char *path,
-                                    amct_error *err) {
+                                    const amct_graph *graph, amct_error *err) {
   amct_recipe recipe = {0};
-  reader r = {.path = path, .recipe = &recipe};
+  reader r = {.path = path, .recipe = &recipe, .graph = graph};
   amct_status status = read_globals(&r, err);
   free_reader(&r);
-  if (status != AMCT_OK) {
+  if (status == AMCT_OK)
+    *fusion = amct_recipe_fusion_of(&recipe);
+  else
     amct_recipe_free(&recipe);
-    return status;
-  }
-  *fusion = (amct_recipe_fusion){recipe.do_fusion, recipe.skip_fusion_layers,
-                                 recipe.skip_fusion_count, recipe.arena};
-  return AMCT_OK;
+  return status;
 }

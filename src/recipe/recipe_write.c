@@ -56,7 +56,9 @@ static json_t *value_at(const writer *w, size_t row, const void *base) {
   case AMCT_RECIPE_NAMES: /* the only one */
     return names_of(w->recipe->skip_fusion_layers, w->recipe->skip_fusion_count);
   case AMCT_RECIPE_ONLY:
+  case AMCT_RECIPE_TENSORS: /* always empty: none is handled */
     return json_incref(w->fallbacks->at[row]);
+  case AMCT_RECIPE_TEXT: /* in tensor_quantize only */
   case AMCT_RECIPE_OBJECT:
   case AMCT_RECIPE_REFUSED:
     break;

@@ -51,7 +51,8 @@ static amct_status read_bytes(const stage *s, amct_slice bytes, amct_recipe *rec
   FUZZ_CHECK(ftruncate(s->fd, 0) == 0, s->path);
   FUZZ_CHECK(pwrite(s->fd, bytes.data, bytes.size, 0) == (ssize_t)bytes.size, s->path);
   const amct_status status = amct_recipe_read(recipe, s->path, &s->layers, s->graph, err);
-  const amct_status early = amct_recipe_read_fusion(&fusion, s->path, &fusion_err);
+  const amct_status early =
+      amct_recipe_read_fusion(&fusion, s->path, s->graph, &fusion_err);
   if (fuzz_succeeded(status, err)) {
     FUZZ_CHECK(early == AMCT_OK, fusion_err.text);
     FUZZ_CHECK(fusion.do_fusion == recipe->do_fusion, "do_fusion");

@@ -45,6 +45,7 @@ static inline void hand_layers_make(hand_layers *hand) {
   static const char text[] = "x = Placeholder()\n"
                              "w = Const() {value=float[2](1,2)}\n"
                              "net/relu/Relu6 = Relu6(x)\n"
+                             "net/pool/MaxPool = MaxPool(x)\n"
 #define HAND_TEXT(name, op, channels, grid, reason) name " = " #op "(x, w)\n"
       HAND_LAYERS(HAND_TEXT);
 #undef HAND_TEXT

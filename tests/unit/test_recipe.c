@@ -240,20 +240,40 @@ static void fusion_is_read_without_layers(void **data) {
   state *s = *data;
   const char *path = temp_path(&s->folder, "fusion.json");
   amct_recipe_fusion fusion = {0};
-  temp_write(path, "{\"skip_fusion_layers\":[\"any\",\"name\"],\"no_layer\":{\"x\":1}}");
-  assert_int_equal(amct_recipe_read_fusion(&fusion, path, NULL), AMCT_OK);
+  temp_write(path, "{\"skip_fusion_layers\":[\"net/odd/Conv2D\",\"net/conv1/*\",\"*\"],"
+                   "\"no_layer\":{\"x\":1}}");
+  assert_int_equal(amct_recipe_read_fusion(&fusion, path, s->hand.graph, NULL), AMCT_OK);
   assert_true(fusion.do_fusion);
-  assert_int_equal(fusion.skip_fusion_count, 2);
-  assert_string_equal(fusion.skip_fusion_layers[1], "name");
+  static const char *const wanted[] = {"net/odd/Conv2D", "net/conv1/Conv2D",
+                                       "net/conv1/depthwise", "net/logits/Conv2D",
+                                       "net/free/Conv2D"};
+  assert_int_equal(fusion.skip_fusion_count, sizeof wanted / sizeof *wanted);
+  for (size_t i = 0; i < fusion.skip_fusion_count; i++)
+    assert_string_equal(fusion.skip_fusion_layers[i], wanted[i]);
   amct_arena_free(&fusion.arena);
 
-  amct_error err = {0};
-  fusion = (amct_recipe_fusion){0};
-  temp_write(path, "{\"do_fusion\":0}");
-  assert_int_equal(amct_recipe_read_fusion(&fusion, path, &err), AMCT_BAD_CONFIG);
-  expect_text(&err, "do_fusion is 0", 0);
-  amct_arena_free(&fusion.arena);
-  assert_int_equal(amct_recipe_read_fusion(&fusion, "data/no_such_file", NULL), AMCT_IO);
+  static const struct {
+    const char *text, *message;
+  } cases[] = {
+      {"{\"do_fusion\":0}", "do_fusion is 0"},
+      {"{\"skip_fusion_layers\":[\"net/conv2/*\"]}",
+       "skip_fusion_layers: \"net/conv2/*\" matches no layers that anything is folded "
+       "into; nearest: \"net/conv1/Conv2D\""},
+      {"{\"skip_fusion_layers\":[\"type:MatMul\"]}",
+       "skip_fusion_layers: no layers of type \"MatMul\" anything is folded into"},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    amct_error err = {0};
+    fusion = (amct_recipe_fusion){0};
+    temp_write(path, cases[i].text);
+    assert_int_equal(amct_recipe_read_fusion(&fusion, path, s->hand.graph, &err),
+                     AMCT_BAD_CONFIG);
+    expect_text(&err, cases[i].message, i);
+    assert_null(fusion.arena.head);
+  }
+  assert_int_equal(
+      amct_recipe_read_fusion(&fusion, "data/no_such_file", s->hand.graph, NULL),
+      AMCT_IO);
 }
 
 static void names_that_json_cannot_hold_are_refused(void **data) {

@@ -24,6 +24,7 @@ typedef struct refused {
 #define FC(body) "{\"Fc\":{" body "}}"
 #define ACT(body) FC("\"activation_quant_params\":{" body "}")
 #define WTS(body) FC("\"weight_quant_params\":{" body "}")
+#define TENSOR(body) "{\"tensor_quantize\":[{" body "}]}"
 
 static const refused k_refused[] = {
     /* not JSON of the right kind */
@@ -48,10 +49,30 @@ static const refused k_refused[] = {
      "activation_offset is \"true\": true or false is wanted"},
     {"{\"weight_offset\":true}", AMCT_BAD_CONFIG,
      "weight_offset is true: this version handles false only"},
-    {"{\"tensor_quantize\":[{\"layer_name\":\"p\",\"input_index\":0}]}", AMCT_BAD_CONFIG,
-     "tensor_quantize is [{\"layer_name\":\"p\",\"input_index\":0}]: this version "
-     "handles "
-     "[] only"},
+    {"{\"tensor_quantize\":{}}", AMCT_BAD_CONFIG,
+     "tensor_quantize is {}: a list of objects is wanted"},
+    {"{\"tensor_quantize\":[3]}", AMCT_BAD_CONFIG,
+     "tensor_quantize: an element is no object"},
+    {TENSOR("\"layer_name\":\"net/pool/MaxPol\",\"input_index\":0"), AMCT_BAD_CONFIG,
+     "/c: tensor_quantize: \"net/pool/MaxPol\" is not in the graph; nearest: "
+     "\"net/pool/MaxPool\""},
+    {TENSOR("\"layer_name\":\"Fc\",\"input_index\":0"), AMCT_BAD_CONFIG,
+     "tensor_quantize: \"Fc\" is a MatMul: a MaxPool or an Add is wanted"},
+    {TENSOR("\"layer_name\":\"net/pool/MaxPool\",\"input_index\":1"), AMCT_BAD_CONFIG,
+     "input_index is 1: \"net/pool/MaxPool\" has 1 inputs"},
+    {TENSOR("\"layer_name\":\"net/pool/MaxPool\",\"input_index\":0"), AMCT_BAD_CONFIG,
+     "tensor_quantize: inputs of MaxPool (\"net/pool/MaxPool\") are not quantized by "
+     "this "
+     "version"},
+    {TENSOR("\"input_index\":0"), AMCT_BAD_CONFIG, "layer_name is missing"},
+    {TENSOR("\"layer_name\":\"net/pool/MaxPool\""), AMCT_BAD_CONFIG,
+     "input_index is missing"},
+    {TENSOR("\"layer_nam\":\"p\""), AMCT_BAD_CONFIG,
+     "\"tensor_quantize\": layer_nam is not a setting; nearest: \"layer_name\""},
+    {TENSOR("\"input_index\":-1"), AMCT_BAD_CONFIG,
+     "\"tensor_quantize\": input_index is -1: a whole number, 0 or more is wanted"},
+    {TENSOR("\"activation_quant_params\":{\"search_step\":0}"), AMCT_BAD_CONFIG,
+     "\"tensor_quantize\": activation_quant_params.search_step is 0"},
     {"{\"fakequant_precision_mode\":\"FORCE_FP16_QUANT\"}", AMCT_BAD_CONFIG,
      "this version handles \"DEFAULT\" only"},
     {"{\"skip_fusion_layers\":\"a\"}", AMCT_BAD_CONFIG,
@@ -86,6 +107,26 @@ static const refused k_refused[] = {
      "\"Fc\": activation_quant_params is []: an object is wanted"},
     {FC("\"quant_enable\":false"), AMCT_BAD_CONFIG, "/c: no quant enable layer"},
     {"{}", AMCT_BAD_CONFIG, "/c: no quant enable layer"},
+    /* patterns and types */
+    {"{\"net/conv2/*\":{}}", AMCT_BAD_CONFIG,
+     "/c: layers: \"net/conv2/*\" matches no layers that can be quantized; nearest: "
+     "\"net/conv1/Conv2D\""},
+    {"{\"*/[a-b]c\":{}}", AMCT_BAD_CONFIG, "\"*/[a-b]c\" matches no layers"},
+    {"{\"net/odd/*\":{}}", AMCT_BAD_CONFIG, "matches no layers that can be quantized"},
+    {"{\"type:Conv2d\":{}}", AMCT_BAD_CONFIG,
+     "/c: layers: no layers of type \"Conv2d\" can be quantized; nearest: \"Conv2D\""},
+    {"{\"type:\":{}}", AMCT_BAD_CONFIG, "no layers of type \"\" can be quantized"},
+    {"{\"net/*\":[]}", AMCT_BAD_CONFIG, "/c: layers: \"net/*\": an object is wanted"},
+    {"{\"net/*\":{\"quant_enable\":1}}", AMCT_BAD_CONFIG,
+     "/c: \"net/*\": quant_enable is 1: true or false is wanted"},
+    {"{\"Fc\":{},\"F*\":{\"activation_quant_params\":{\"search_step\":1}}}",
+     AMCT_BAD_CONFIG, "\"F*\": activation_quant_params.search_step: 1 is over"},
+    {"{\"type:MatMul\":{\"weight_quant_params\":{\"channel_wise\":true}}}",
+     AMCT_BAD_CONFIG,
+     "\"type:MatMul\": weight_quant_params.channel_wise: is true: MatMul has no scales "
+     "by "
+     "channel"},
+    {"{\"*\":{\"quant_enable\":false}}", AMCT_BAD_CONFIG, "/c: no quant enable layer"},
     /* activations */
     {ACT("\"max_percentil\":1"), AMCT_BAD_CONFIG,
      "\"Fc\": activation_quant_params.max_percentil is not a setting; nearest: "
@@ -154,7 +195,8 @@ static void wrong_files_are_refused(void **data) {
 static void every_key_is_known_where_it_belongs(void **data) {
   state *s = *data;
   static const char *const frames[] = {"{\"%s\":{\"?\":0}}", FC("\"%s\":{\"?\":0}"),
-                                       ACT("\"%s\":{\"?\":0}"), WTS("\"%s\":{\"?\":0}")};
+                                       ACT("\"%s\":{\"?\":0}"), WTS("\"%s\":{\"?\":0}"),
+                                       TENSOR("\"%s\":{\"?\":0}")};
   const amct_recipe_key *key;
   for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++) {
     char text[256];
