@@ -52,7 +52,7 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
                                       options->batch_num, options->activation_offset};
   amct_plan_options plan = {.do_fusion = true};
   if (!options->config_defination) {
-    AMCT_TRY(amct_study_plan(&f->study, &plan, false, err));
+    AMCT_TRY(amct_study_plan(&f->study, &plan, err));
     return amct_recipe_defaults(&f->recipe, &f->study.layers, f->study.graph, &wanted,
                                 err);
   }
@@ -62,7 +62,7 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
   plan.do_fusion = f->fusion.do_fusion;
   plan.skip_layers = f->fusion.skip_fusion_layers;
   plan.skip_count = f->fusion.skip_fusion_count;
-  AMCT_TRY(amct_study_plan(&f->study, &plan, false, err));
+  AMCT_TRY(amct_study_plan(&f->study, &plan, err));
   return amct_recipe_from_cfg(&f->recipe, &f->cfg, &f->study.layers, f->study.graph, err);
 }
 
