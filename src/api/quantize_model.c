@@ -38,7 +38,7 @@ static amct_status plan_flow(flow *f, const amct_source *source, const char *con
   const amct_plan_options options = {outputs.at, outputs.count, f->fusion.do_fusion,
                                      f->fusion.skip_fusion_layers,
                                      f->fusion.skip_fusion_count};
-  AMCT_TRY(amct_study_plan(&f->study, &options, false, err));
+  AMCT_TRY(amct_study_plan(&f->study, &options, err));
   return amct_recipe_read(&f->recipe, config_file, &f->study.layers, f->study.graph, err);
 }
 
