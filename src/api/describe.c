@@ -11,6 +11,8 @@ static void print_decision(amct_buffer *text, const amct_decision *decision) {
   if (decision->reason)
     amct_buffer_format(text, "keep %s %s: %s\n", decision->rule, decision->node,
                        decision->reason);
+  else if (!*decision->layer)
+    amct_buffer_format(text, "fuse %s %s\n", decision->rule, decision->node);
   else
     amct_buffer_format(text, "fold %s %s %s\n", decision->rule, decision->layer,
                        decision->node);

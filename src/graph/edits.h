@@ -81,9 +81,9 @@ const char *amct_spec_name(const amct_spec *spec);
 AMCT_NODISCARD amct_status amct_edits_apply(amct_edits *edits, amct_error *err);
 /**
  * Removes nodes that edits orphaned: Const, Identity, ReadVariableOp and the like that
- * lost their last reader since the graph was loaded. A control edge from a constant that
- * waits for nothing is no reader, and goes too. `keep` names nodes that stay (model
- * outputs).
+ * lost their last reader since the graph was loaded, and sums and products of such. A
+ * control edge from a constant that waits for nothing is no reader, and goes too. `keep`
+ * names nodes that stay (model outputs).
  */
 AMCT_NODISCARD amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
                                             size_t keep_count, amct_error *err);

@@ -13,20 +13,32 @@ static bool is_one_of(const char *op, const char *const *ops, size_t count) {
   return false;
 }
 
-/* A constant, a variable, or what only reads, casts or shapes one. */
-static bool is_parameter(const amct_node *node) {
+/* A constant, a variable, or what only reads, casts, shapes or computes with such; looks
+ * at *steps nodes at most. */
+static bool is_parameter_in(const amct_node *node, int *steps) {
   static const char *const k_source[] = {"Const", "VarHandleOp", "VariableV2",
                                          "Variable"};
-  static const char *const k_pass[] = {"Identity",   "ReadVariableOp", "Reshape",
-                                       "ExpandDims", "Squeeze",        "Cast",
-                                       "Transpose",  "StopGradient",   "Enter"};
-  for (int step = 0; step < CHAIN_MAX; step++) {
+  static const char *const k_pass[] = {
+      "Identity",  "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze", "Cast",
+      "Transpose", "StopGradient",   "Enter",   "Rsqrt",      "Neg"};
+  static const char *const k_compute[] = {"Add", "AddV2", "Sub", "Mul"};
+  while (--*steps >= 0) {
     if (is_one_of(node->op, k_source, sizeof k_source / sizeof k_source[0])) return true;
-    if (!is_one_of(node->op, k_pass, sizeof k_pass / sizeof k_pass[0])) return false;
     if (node->data_count == 0) return false;
+    if (is_one_of(node->op, k_compute, sizeof k_compute / sizeof k_compute[0])) {
+      for (uint32_t i = 1; i < node->data_count; i++)
+        if (!is_parameter_in(node->inputs[i].node, steps)) return false;
+    } else if (!is_one_of(node->op, k_pass, sizeof k_pass / sizeof k_pass[0])) {
+      return false;
+    }
     node = node->inputs[0].node;
   }
   return false;
+}
+
+static bool is_parameter(const amct_node *node) {
+  int steps = CHAIN_MAX;
+  return is_parameter_in(node, &steps);
 }
 
 /* A constant, seen through nodes that wait for nothing either: a control edge from it

@@ -152,7 +152,7 @@ static amct_shape offset_shape(const amct_layer *layer, size_t scales) {
 static const char *folded_name(const amct_fold *fold) {
   for (size_t i = fold ? fold->steps.count : 0; i > 0; i--)
     if (fold->steps.at[i - 1].kind == AMCT_FOLD_BATCH_NORM)
-      return fold->steps.at[i - 1].scale.node->name;
+      return fold->steps.at[i - 1].variance.node->name;
   return NULL;
 }
 
@@ -170,7 +170,7 @@ static amct_status check_scales(const deployer *d, const job *j, const float *we
       "largest is "
       "%g%s%s: record and model do not belong together",
       d->options->record_path, j->name, (double)scale, channel, (double)(ratio * scale),
-      norm ? " after folding the batch norm with scale " : "", norm ? norm : "");
+      norm ? " after folding the batch norm with variance " : "", norm ? norm : "");
 }
 
 static void add_const(deployer *d, const amct_layer *layer, const char *name,

@@ -118,25 +118,52 @@ static amct_status observe_tensor(observer *o, const observed *tensor, amct_erro
   return AMCT_OK;
 }
 
-enum { STEP_TEXT_BYTES = 48, BATCH_NORM_INPUTS = 4 };
+enum { STEP_TEXT_BYTES = 96, BATCH_NORM_INPUTS = 4 };
 
-/* The steps as the attribute `fold` has them, their edges as further inputs. Returns the
- * inputs added. */
-static size_t put_step(amct_spec *spec, const amct_fold_ref *step,
-                       char text[STEP_TEXT_BYTES]) {
+/* A parameter that the graph has not, as a constant beside the observer. */
+static amct_status put_filled(observer *o, amct_spec *spec, const amct_layer *layer,
+                              float value, amct_error *err) {
+  amct_arena *arena = amct_graph_arena(o->plan->graph);
+  const size_t channels = layer->channels > 0 ? (size_t)layer->channels : 0;
+  const amct_shape shape = {1, {(int64_t)channels}};
+  float *values = amct_arena_array(arena, channels + 1, sizeof *values);
+  const char *name = amct_arena_format(arena, "%s/%s", amct_spec_name(spec),
+                                       value == 0.0f ? "zeros" : "ones");
+  if (name) name = amct_edits_free_name(o->edits, name);
+  if (!values || !name) return amct_fail_memory(err);
+  for (size_t c = 0; c < channels; c++)
+    values[c] = value;
+  amct_spec_tensor(amct_edits_add(o->edits, name, "Const", layer->node, true),
+                   AMCT_DTYPE_FLOAT, &shape, values, channels * sizeof *values);
+  amct_spec_input(spec, name);
+  return AMCT_OK;
+}
+
+static size_t step_inputs(const amct_fold_ref *step) {
+  return step->kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
+}
+
+/* A step as the attribute `fold` has it, its edges as further inputs. */
+static amct_status put_step(observer *o, amct_spec *spec, const amct_layer *layer,
+                            const amct_fold_ref *step, char text[STEP_TEXT_BYTES],
+                            amct_error *err) {
   if (step->kind == AMCT_FOLD_BIAS) {
     amct_spec_input(spec, amct_edge_text(step->bias));
     strcpy(text, "bias");
-    return 1;
+    return AMCT_OK;
   }
   const amct_edge edges[BATCH_NORM_INPUTS] = {step->scale, step->offset, step->mean,
                                               step->variance};
-  for (size_t i = 0; i < BATCH_NORM_INPUTS; i++)
-    amct_spec_input(spec, amct_edge_text(edges[i]));
+  for (size_t i = 0; i < BATCH_NORM_INPUTS; i++) {
+    if (edges[i].node)
+      amct_spec_input(spec, amct_edge_text(edges[i]));
+    else
+      AMCT_TRY(put_filled(o, spec, layer, i == 0 ? 1.0f : 0.0f, err));
+  }
   char number[AMCT_NUMBER_BYTES];
   amct_number_print_float(number, step->epsilon);
   snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
-  return BATCH_NORM_INPUTS;
+  return AMCT_OK;
 }
 
 static amct_status put_fold(observer *o, amct_spec *spec, const amct_layer *layer,
@@ -159,7 +186,8 @@ static amct_status put_fold(observer *o, amct_spec *spec, const amct_layer *laye
 
   size_t inputs = 1; /* the weight */
   for (size_t i = 0; i < count; i++) {
-    inputs += put_step(spec, &steps[i], text[i]);
+    AMCT_TRY(put_step(o, spec, layer, &steps[i], text[i], err));
+    inputs += step_inputs(&steps[i]);
     at[i] = text[i];
   }
   for (size_t i = 0; i < inputs; i++)

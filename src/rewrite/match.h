@@ -55,7 +55,7 @@ typedef struct amct_rule {
    * trouble and ends the run. */
   amct_status (*rewrite)(amct_pass *pass, const amct_match *match, amct_error *err);
   /** False: no place for this rule, nothing to decide or to tell. NULL: all roots are. */
-  bool (*recognises)(const amct_node *root);
+  bool (*recognises)(amct_node *root);
   amct_row row[AMCT_ROWS_MAX]; /* ends with a row without a name */
 } amct_rule;
 

@@ -70,7 +70,8 @@ static void print_decisions(const amct_plan *plan, amct_buffer *out) {
     if (d->reason)
       amct_buffer_format(out, "declined: %s: %s\n", d->node, d->reason);
     else
-      amct_buffer_format(out, "fused: %s into %s\n", d->node, d->layer);
+      amct_buffer_format(out, "fused: %s%s%s\n", d->node, *d->layer ? " into " : "",
+                         d->layer);
   }
 }
 
