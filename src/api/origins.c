@@ -107,28 +107,38 @@ static json_t *inputs(describer *d) {
   return NULL;
 }
 
-static char *describe_node(describer *d) {
-  json_t *op = json_pack("{s:o,s:o,s:o,s:[o],s:o}", "name", name_value(d, d->node->name),
-                         "type", name_value(d, d->node->op), "input", inputs(d), "attr",
-                         attr("_datadump_original_op_names", "list", original_names(d)),
-                         "output_desc", output_description(d));
-  char *text = op ? json_dumps(op, JSON_COMPACT) : NULL;
-  json_decref(op);
-  return text;
+static json_t *describe_node(describer *d) {
+  return json_pack("{s:o,s:o,s:o,s:[o],s:o}", "name", name_value(d, d->node->name),
+                   "type", name_value(d, d->node->op), "input", inputs(d), "attr",
+                   attr("_datadump_original_op_names", "list", original_names(d)),
+                   "output_desc", output_description(d));
 }
 
-static amct_status write_node(const amct_node *node, amct_output *output,
-                              amct_error *err) {
+static amct_status print_node(const amct_node *node, amct_buffer *text, amct_error *err) {
   describer d = {.node = node};
-  char *text = describe_node(&d);
-  if (!text && d.not_utf8)
-    return amct_fail(
-        err, AMCT_UNSUPPORTED, node->name,
-        "node \"%s\": a name or format that is not UTF-8: JSON cannot hold it",
-        node->name);
-  if (!text) return amct_fail_memory(err);
-  const amct_status status = amct_output_write(output, text, strlen(text), err);
-  amct_free(text);
+  json_t *op = describe_node(&d);
+  amct_status status;
+  if (op)
+    status = amct_recipe_dump_line(op, text, err);
+  else if (d.not_utf8)
+    status =
+        amct_fail(err, AMCT_UNSUPPORTED, node->name,
+                  "node \"%s\": a name or format that is not UTF-8: JSON cannot hold it",
+                  node->name);
+  else
+    status = amct_fail_memory(err);
+  json_decref(op);
+  return status;
+}
+
+static amct_status write_node(const amct_node *node, bool last, amct_output *output,
+                              amct_error *err) {
+  amct_buffer text = {0};
+  amct_status status = print_node(node, &text, err);
+  amct_buffer_text(&text, last ? "\n" : ",\n");
+  if (status == AMCT_OK && text.failed) status = amct_fail_memory(err);
+  if (status == AMCT_OK) status = amct_output_write(output, text.data, text.size, err);
+  amct_buffer_free(&text);
   return status;
 }
 
@@ -138,10 +148,7 @@ amct_status amct_origins_write(const amct_graph *graph, amct_output *output,
   const size_t count = amct_graph_count(graph);
   amct_recipe_use_alloc();
   AMCT_TRY(amct_output_write(output, head, sizeof head - 1, err));
-  for (size_t i = 0; i < count; i++) {
-    AMCT_TRY(write_node(amct_graph_at(graph, i), output, err));
-    AMCT_TRY(amct_output_write(output, i + 1 < count ? ",\n" : "\n",
-                               i + 1 < count ? 2 : 1, err));
-  }
+  for (size_t i = 0; i < count; i++)
+    AMCT_TRY(write_node(amct_graph_at(graph, i), i + 1 == count, output, err));
   return amct_output_write(output, tail, sizeof tail - 1, err);
 }

@@ -73,8 +73,7 @@ static amct_calib_state *find_inherited(const registry *r, const char *id) {
   return NULL;
 }
 
-/* Ids sort by the time at which they were made. */
-static void make_id(char id[AMCT_CALIB_ID_BYTES]) {
+void amct_calib_make_id(char id[AMCT_CALIB_ID_BYTES]) {
   static atomic_uint counter;
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
@@ -83,17 +82,25 @@ static void make_id(char id[AMCT_CALIB_ID_BYTES]) {
            atomic_fetch_add(&counter, 1) + 1);
 }
 
-/* Enters a calibration as the one that writes its path. */
-static amct_status insert(registry *r, amct_calib_state *state, amct_error *err) {
+/* Finds a calibration by its id, and as the one that writes its path. */
+static amct_status enter(registry *r, amct_calib_state *state, amct_error *err) {
   AMCT_TRY(amct_map_set(&r->by_id, state->id, state, err));
   const amct_status status = amct_map_set(&r->by_path, state->path, state, err);
-  if (status != AMCT_OK) {
-    amct_map_remove(&r->by_id, state->id);
-    return status;
-  }
+  if (status != AMCT_OK) amct_map_remove(&r->by_id, state->id);
+  return status;
+}
+
+/* As before `enter`; `older` wrote the path. */
+static void leave(registry *r, amct_calib_state *state, amct_calib_state *older) {
+  amct_map_remove(&r->by_id, state->id);
+  /* replacing takes no memory, so that it does not fail */
+  if (!older || amct_map_set(&r->by_path, state->path, older, NULL) != AMCT_OK)
+    amct_map_remove(&r->by_path, state->path);
+}
+
+static void keep(amct_calib_state *state) {
   state->next = atomic_load(&g_all);
   atomic_store(&g_all, state);
-  return AMCT_OK;
 }
 
 static amct_status new_state(registry *r, amct_calib_state **state, const char *id,
@@ -112,15 +119,21 @@ static void retire(amct_calib_state *state) {
 
 /* ---- begin ---- */
 
-/* The record is written first: a path that cannot be written leaves all as it was. */
+/* The record is written when nothing else can fail; one that cannot be written leaves all
+ * as it was. */
 static amct_status start(registry *r, amct_calib_state *state,
                          const amct_calib_start *options, amct_calib_state *older,
                          amct_error *err) {
   state->begun = true;
   for (size_t i = 0; i < options->skip_fusion_count; i++)
     AMCT_TRY(amct_calib_mark(state, options->skip_fusion[i], err));
-  AMCT_TRY(amct_calib_write(state, err));
-  AMCT_TRY(insert(r, state, err));
+  AMCT_TRY(enter(r, state, err));
+  const amct_status status = amct_calib_write(state, err);
+  if (status != AMCT_OK) {
+    leave(r, state, older);
+    return status;
+  }
+  keep(state);
   if (older) retire(older);
   return AMCT_OK;
 }
@@ -133,7 +146,10 @@ amct_status amct_calib_begin(const amct_calib_start *options,
   registry *r = lock_registry();
   if (!r) return amct_fail_memory(err);
   amct_calib_state *older = lookup(r, &r->by_path, options->record_path);
-  make_id(id);
+  if (options->id)
+    memmove(id, options->id, strlen(options->id) + 1); /* may be the same memory */
+  else
+    amct_calib_make_id(id);
   amct_status status = new_state(r, &state, id, options->record_path, err);
   if (older) pthread_mutex_lock(&older->lock);
   if (status == AMCT_OK) status = start(r, state, options, older, err);
@@ -163,11 +179,12 @@ static amct_status adopt(registry *r, amct_calib_state **state, const amct_calib
   amct_calib_state *fresh = NULL;
   AMCT_TRY(new_state(r, &fresh, key->id, key->record_path, err));
   amct_status status = amct_calib_read_marks(fresh, err);
-  if (status == AMCT_OK) status = insert(r, fresh, err);
+  if (status == AMCT_OK) status = enter(r, fresh, err);
   if (status != AMCT_OK) {
     amct_calib_state_free(fresh);
     return status;
   }
+  keep(fresh);
   if (older) {
     pthread_mutex_lock(&older->lock);
     retire(older);

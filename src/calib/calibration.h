@@ -30,20 +30,24 @@ typedef struct amct_calib_layer {
   bool weighted; /* waits for weight scales too */
 } amct_calib_layer;
 
+/** A new calibration id. Ids sort by the time at which they were made. */
+void amct_calib_make_id(char id[AMCT_CALIB_ID_BYTES]);
+
 typedef struct amct_calib_start {
   const char *record_path; /* absolute */
   const char *const
       *skip_fusion; /* layers that nothing may be folded into, quantized or not */
   size_t skip_fusion_count;
+  const char *id; /* of amct_calib_make_id, not begun before; NULL: a new one */
 } amct_calib_start;
 
 /**
  * Starts a calibration on a record path: writes a record that holds nothing but
- * `skip_fusion: true` for the layers named so, makes an id, and retires an older id on
- * the same path, whose observers fail from now on. Whoever writes the record later keeps
- * these marks: they are read back from the file, so that a process that only got the
- * graph keeps them too (save_model sees no configuration, the record tells it what not to
- * fold).
+ * `skip_fusion: true` for the layers named so, hands out the id, and retires an older id
+ * on the same path, whose observers fail from now on. Whoever writes the record later
+ * keeps these marks: they are read back from the file, so that a process that only got
+ * the graph keeps them too (save_model sees no configuration, the record tells it what
+ * not to fold).
  */
 AMCT_NODISCARD amct_status amct_calib_begin(const amct_calib_start *start,
                                             char id[AMCT_CALIB_ID_BYTES],

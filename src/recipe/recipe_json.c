@@ -108,6 +108,7 @@ static int digits_within(json_t *value) {
   return most;
 }
 
+/* jansson drops some answers of this, the buffer keeps its failure. */
 static int append(const char *text, size_t size, void *buffer) {
   amct_buffer_append(buffer, text, size);
   return ((amct_buffer *)buffer)->failed ? -1 : 0;
@@ -116,6 +117,12 @@ static int append(const char *text, size_t size, void *buffer) {
 amct_status amct_recipe_dump(json_t *root, amct_buffer *buffer, amct_error *err) {
   size_t flags = JSON_INDENT(4) | JSON_COMPACT | JSON_PRESERVE_ORDER;
   flags |= JSON_REAL_PRECISION((size_t)digits_within(root));
-  if (json_dump_callback(root, append, buffer, flags) != 0) return amct_fail_memory(err);
+  if (json_dump_callback(root, append, buffer, flags) != 0 || buffer->failed)
+    return amct_fail_memory(err);
   return AMCT_OK;
+}
+
+amct_status amct_recipe_dump_line(json_t *root, amct_buffer *buffer, amct_error *err) {
+  const bool fine = json_dump_callback(root, append, buffer, JSON_COMPACT) == 0;
+  return fine && !buffer->failed ? AMCT_OK : amct_fail_memory(err);
 }

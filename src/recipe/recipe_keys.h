@@ -107,6 +107,9 @@ AMCT_NODISCARD amct_status amct_recipe_load(json_t **root, const char *path,
  * reals as short as they may be. */
 AMCT_NODISCARD amct_status amct_recipe_dump(json_t *root, amct_buffer *buffer,
                                             amct_error *err);
+/** The same in one line. */
+AMCT_NODISCARD amct_status amct_recipe_dump_line(json_t *root, amct_buffer *buffer,
+                                                 amct_error *err);
 /** A JSON string; NULL when memory runs out, and, with `*not_utf8` set, for other text.
  */
 json_t *amct_recipe_text(amct_slice text, bool *not_utf8);

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the fault tests run: the public calls on a small network in a folder of its own,
+ * and what their files hold before and after. */
+#ifndef AMCT_TESTS_FAULT_NET_H
+#define AMCT_TESTS_FAULT_NET_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "amct/log.h"
+#include "amct/quantize.h"
+#include "base/alloc.h"
+#include "base/output.h"
+#include "calib/calibration.h"
+#include "graph/textform.h"
+#include "unit/temp_folder.h"
+
+static const char k_net[] =
+    "x = Placeholder() {shape=[?,8,8,3]}\n"
+    "w = Const() {value=float[3,3,3,4](ramp)}\n"
+    "g = Const() {value=float[4](4,2,1,3)}\n"
+    "v = Const() {value=float[4](3.75,15.75,1,2)}\n"
+    "d = Const() {value=float[3,3,4,1](ramp)}\n"
+    "m = Const() {value=float[4,2](ramp)}\n"
+    "s = Const() {value=int32[2](-1,4)}\n"
+    "conv = Conv2D(x, w) {strides=[1,1,1,1], padding=\"SAME\"}\n"
+    "norm = FusedBatchNormV3(conv, g, g, g, v) {epsilon=0.25, is_training=false}\n"
+    "relu = Relu(norm)\n"
+    "depthwise = DepthwiseConv2dNative(relu, d) {strides=[1,1,1,1], padding=\"SAME\"}\n"
+    "pool = AvgPool(depthwise) {ksize=[1,8,8,1], strides=[1,1,1,1], padding=\"VALID\"}\n"
+    "flat = Reshape(pool, s)\n"
+    "fc = MatMul(flat, m)\n"
+    "prob = Softmax(fc)\n";
+
+#define FACTORS(name, weights)                                                           \
+  "record {\n  key: \"" name                                                             \
+  "\"\n  value {\n    scale_d: 0.5\n    offset_d: -3\n" weights "  }\n}\n"
+#define ONE_WEIGHT "    scale_w: 1\n    offset_w: 0\n"
+#define FOUR_WEIGHTS                                                                     \
+  "    scale_w: [1, 1, 1, 1]\n    offset_w: 0 offset_w: 0 offset_w: 0 offset_w: 0\n"
+static const char k_record[] = FACTORS("conv", FOUR_WEIGHTS)
+    FACTORS("depthwise", FOUR_WEIGHTS) FACTORS("pool", "") FACTORS("fc", ONE_WEIGHT);
+static const char k_config[] = "{\"version\":1,\"skip_fusion_layers\":[\"conv\"],"
+                               "\"conv\":{},\"depthwise\":{},\"pool\":{},\"fc\":{}}";
+
+typedef struct net {
+  temp_folder folder;
+} net;
+
+static inline int net_make(void **state) {
+  net *n = calloc(1, sizeof *n);
+  amct_graph *graph = NULL;
+  amct_buffer bytes = {0};
+  assert_non_null(n);
+  temp_folder_make(&n->folder);
+  assert_int_equal(amct_graph_from_text(&graph, amct_slice_of(k_net), NULL), AMCT_OK);
+  assert_int_equal(amct_graph_encode(graph, &bytes, NULL), AMCT_OK);
+  assert_int_equal(
+      amct_output_whole(temp_path(&n->folder, "net.pb"), bytes.data, bytes.size, NULL),
+      AMCT_OK);
+  temp_write(temp_path(&n->folder, "record.txt"), k_record);
+  temp_write(temp_path(&n->folder, "config.json"), k_config);
+  amct_buffer_free(&bytes);
+  amct_graph_free(graph);
+  *state = n;
+  return 0;
+}
+
+static inline int net_remove(void **state) {
+  net *n = *state;
+  temp_folder_remove(&n->folder);
+  free(n);
+  return 0;
+}
+
+/* ---- the calls ---- */
+
+static inline amct_status run_create_config(const net *n, amct_error *err) {
+  const char *const skip[] = {"pool"};
+  amct_config_options options = AMCT_CONFIG_OPTIONS_INIT;
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  options.skip_layers = (amct_strings){skip, 1};
+  return amct_create_quant_config(&source, temp_path(&n->folder, "made/config.json"),
+                                  &options, err);
+}
+
+static inline amct_status run_quantize(const net *n, amct_error *err) {
+  const char *const names[] = {"prob"};
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  amct_calibration *calibration = NULL;
+  const amct_status status = amct_quantize_model(
+      &calibration, &source, temp_path(&n->folder, "config.json"),
+      temp_path(&n->folder, "made/record.txt"), (amct_strings){names, 1}, err);
+  amct_calibration_free(calibration);
+  return status;
+}
+
+static inline amct_status run_save(const net *n, amct_error *err) {
+  const char *const names[] = {"prob"};
+  return amct_save_model(temp_path(&n->folder, "net.pb"), (amct_strings){names, 1},
+                         temp_path(&n->folder, "record.txt"),
+                         temp_path(&n->folder, "made/model"), err);
+}
+
+static inline amct_status run_describe(const net *n, amct_error *err) {
+  const char *const names[] = {"prob"};
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  char *text = NULL;
+  const amct_status status =
+      amct_describe_plan(&text, &source, (amct_strings){names, 1}, err);
+  amct_text_free(text);
+  return status;
+}
+
+typedef struct call {
+  const char *name;
+  amct_status (*run)(const net *n, amct_error *err);
+  const char *targets[2]; /* in the order in which they are replaced; NULL: none */
+} call;
+
+static const call k_calls[] = {
+    {"create_quant_config", run_create_config, {"made/config.json"}},
+    {"quantize_model", run_quantize, {"made/record.txt"}},
+    {"save_model", run_save, {"made/model_quant.json", "made/model_quantized.pb"}},
+    {"describe_plan", run_describe, {NULL}},
+};
+enum { CALL_COUNT = sizeof k_calls / sizeof *k_calls };
+
+/* ---- files before and after ---- */
+
+typedef struct content {
+  char *data; /* NULL: no file */
+  size_t size;
+} content;
+
+static inline content read_content(const net *n, const char *name) {
+  amct_file file = {0};
+  content found = {0};
+  if (amct_file_open(&file, temp_path(&n->folder, name), NULL) != AMCT_OK) return found;
+  found.data = calloc(1, file.bytes.size + 1);
+  assert_non_null(found.data);
+  if (file.bytes.size) memcpy(found.data, file.bytes.data, file.bytes.size);
+  found.size = file.bytes.size;
+  amct_file_close(&file);
+  return found;
+}
+
+static inline bool has_content(const net *n, const char *name, content wanted) {
+  content found = read_content(n, name);
+  const bool same = !found.data == !wanted.data && found.size == wanted.size &&
+                    (!found.data || memcmp(found.data, wanted.data, found.size) == 0);
+  free(found.data);
+  return same;
+}
+
+static inline void remove_made(const net *n) {
+  const char *made = temp_path(&n->folder, "made");
+  (void)nftw(made, temp_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* The targets as a call finds them: absent, or with content of an earlier day. */
+static inline void prepare(const net *n, const call *c, bool present) {
+  remove_made(n);
+  if (!present) return;
+  assert_int_equal(amct_output_make_parents(temp_path(&n->folder, "made/x"), NULL),
+                   AMCT_OK);
+  for (size_t i = 0; i < 2 && c->targets[i]; i++)
+    temp_write(temp_path(&n->folder, c->targets[i]), "old");
+}
+
+static inline content old_content(bool present) {
+  static char old[] = "old";
+  return present ? (content){old, 3} : (content){NULL, 0};
+}
+
+/* What the call writes when nothing fails. */
+typedef struct results {
+  content at[2];
+} results;
+
+static inline results run_unharmed(const net *n, const call *c) {
+  amct_error err = {0};
+  results r = {{{NULL, 0}}};
+  prepare(n, c, false);
+  if (c->run(n, &err) != AMCT_OK) fail_msg("%s: %s", c->name, err.text);
+  for (size_t i = 0; i < 2 && c->targets[i]; i++) {
+    r.at[i] = read_content(n, c->targets[i]);
+    assert_true(r.at[i].size > 0);
+  }
+  amct_calib_reset();
+  return r;
+}
+
+static inline void free_results(results *r) {
+  free(r->at[0].data);
+  free(r->at[1].data);
+}
+
+/* Targets are there or not, and nothing else is. */
+static inline int count_made(const net *n) {
+  const char *made = temp_path(&n->folder, "made");
+  return access(made, F_OK) == 0 ? temp_count_entries(made) : 0;
+}
+
+#endif
