@@ -97,18 +97,22 @@ def create_quant_config(
     Args:
       config_file: str, path to write. Missing folders are made, a file there is replaced.
       graph: tf.Graph, the inference graph. It is only read.
-      skip_layers: list of str, ops that stay float; None for none.
+      skip_layers: list of str, ops that stay float: names, patterns such as "net/block[12]/*",
+        types such as "type:AvgPool"; None for none.
       batch_num: int > 0, calibration batches that quantize_model's observers wait for.
       activation_offset: bool, True for asymmetric activations (with an offset), False for
         symmetric ones.
-      config_defination: str, path of a simplified configuration; not in this version.
+      config_defination: str, path of a simplified configuration (.cfg, protobuf text), which
+        stands in for the three arguments before it; None for none.
 
     Raises:
       TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
-      ConfigError: (a ValueError) a skipped layer that the graph does not have, or nothing
-        left to quantize.
-      UnsupportedError: the graph holds quantization ops already, or config_defination.
-      GraphError, FileError: the graph is over 2 GB, the file cannot be written.
+      ConfigError: (a ValueError) a skipped layer that the graph does not have, a simplified
+        configuration that does not fit, or nothing left to quantize.
+      UnsupportedError: the graph holds quantization ops already.
+      GraphError: the graph is over 2 GB.
+      FormatError, FileError: the simplified configuration is no protobuf text, or a file
+        cannot be read or written.
     """
     config_file = _arguments.path("config_file", config_file)
     graph = _arguments.graph(graph)
@@ -116,13 +120,14 @@ def create_quant_config(
     batch_num = _arguments.positive("batch_num", batch_num)
     activation_offset = _arguments.flag("activation_offset", activation_offset)
     if config_defination is not None:
-        _arguments.path("config_defination", config_defination)
-        raise UnsupportedError(
-            "config_defination: simplified configurations come in a later version; leave it "
-            "out and edit the JSON that create_quant_config writes"
-        )
+        config_defination = _arguments.path("config_defination", config_defination)
     _core.create_quant_config(
-        config_file, _live.serialize(graph), skipped, batch_num, activation_offset
+        config_file,
+        _live.serialize(graph),
+        skipped,
+        batch_num,
+        activation_offset,
+        config_defination,
     )
 
 

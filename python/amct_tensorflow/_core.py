@@ -59,6 +59,7 @@ class _ConfigOptions(ctypes.Structure):
         ("skip_layers", _Strings),
         ("batch_num", ctypes.c_int64),
         ("activation_offset", ctypes.c_bool),
+        ("config_defination", ctypes.c_char_p),
     ]
 
 
@@ -214,10 +215,12 @@ def create_quant_config(
     skip_layers: Iterable[str],
     batch_num: int,
     activation_offset: bool,
+    config_defination: Optional[str] = None,
 ) -> None:
-    """Writes the default configuration of a graph."""
+    """Writes the default configuration of a graph, or that of a simplified one."""
     error = _Error()
-    options = _ConfigOptions(_strings(skip_layers), batch_num, activation_offset)
+    simplified = None if config_defination is None else _path(config_defination)
+    options = _ConfigOptions(_strings(skip_layers), batch_num, activation_offset, simplified)
     status = _lib.amct_create_quant_config(_source(graph), _path(config_file), options, error)
     _check(status, error)
 

@@ -117,7 +117,8 @@ def test_graph_must_be_a_graph(graph):
         ({"skip_layers": ["head/MatMul"] * 2}, ValueError, "head/MatMul"),
         ({"skip_layers": models.LAYERS}, ValueError, "layer"),
         ({"config_defination": 3}, TypeError, "config_defination"),
-        ({"config_defination": "quant.cfg"}, amct.UnsupportedError, "config_defination"),
+        ({"config_defination": ""}, ValueError, "config_defination is empty"),
+        ({"config_defination": "nowhere.cfg"}, OSError, "nowhere.cfg"),
         ({"config_definition": "quant.cfg"}, TypeError, "config_definition"),
     ],
 )
