@@ -59,6 +59,8 @@ stage "C, gcc, release"
 c_tests release
 stage "C, clang, address and undefined-behaviour sanitizers"
 c_tests sanitize
+stage "fuzz targets, a minute each"
+tools/fuzz.sh 60
 
 export AMCT_PROBE=$PWD/build/release/libamct_probe.so
 stage "numbers against NumPy"

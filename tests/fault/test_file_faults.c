@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sys/wait.h>
 
-#include "fault/fault_net.h"
+#include "fault/fault_files.h"
 #include "fault/faulty_calls.h"
 
 /* save_model has two files: the first stays when the rename of the second fails. */

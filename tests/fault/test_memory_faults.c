@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Each allocation of each public call fails once, alone and with all after it: the call
  * reports it, or did without; files are as they were, or whole. */
-#include "fault/fault_net.h"
+#include "fault/fault_files.h"
 
 typedef struct round {
   const net *n;
