@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How configurations say which layers they mean: by name, by pattern ("net/b?ock*",
  * "*[12]/Conv2D"), by type ("type:MatMul"). What a node is named exactly is a name,
- * whatever characters it has. */
+ * whatever characters it has (no name has a ':'). */
 #ifndef AMCT_SELECTOR_H
 #define AMCT_SELECTOR_H
 

@@ -174,6 +174,55 @@ static void missing_keys_get_defaults(void **data) {
   amct_recipe_free(&recipe);
 }
 
+static void groups_fill_what_has_no_entry(void **data) {
+  state *s = *data;
+  static const char text[] =
+      "{\"*\":{\"activation_quant_params\":{\"search_step\":0.1},"
+      "\"weight_quant_params\":{\"channel_wise\":true}},"
+      "\"net/conv1/*\":{\"activation_quant_params\":{\"search_step\":0.2}},"
+      "\"type:Conv2D\":{\"activation_quant_params\":{\"search_step\":0.3}},"
+      "\"net/conv1/Conv2D\":{},"
+      "\"net/po*\":{\"quant_enable\":false}}";
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
+  assert_true(layer_of(&recipe, "net/conv1/Conv2D")->range.search_step == 0.01);
+  assert_true(layer_of(&recipe, "net/conv1/depthwise")->range.search_step == 0.2);
+  assert_true(layer_of(&recipe, "net/free/Conv2D")->range.search_step == 0.1);
+  assert_true(layer_of(&recipe, "Fc")->range.search_step == 0.1);
+  assert_false(layer_of(&recipe, "net/pool/AvgPool")->enabled);
+  /* true for several reaches those that have scales by channel by default */
+  assert_true(layer_of(&recipe, "net/free/Conv2D")->channel_wise);
+  assert_false(layer_of(&recipe, "net/logits/Conv2D")->channel_wise);
+  assert_false(layer_of(&recipe, "Fc")->channel_wise);
+  amct_recipe_free(&recipe);
+
+  recipe = (amct_recipe){0};
+  assert_int_equal(read_text(s, &recipe,
+                             "{\"type:Conv2D\":{},\"type:MatMul\":{\"quant_enable\":"
+                             "false}}",
+                             NULL),
+                   AMCT_OK);
+  assert_int_equal(amct_recipe_enabled(&recipe), 3);
+  assert_false(layer_of(&recipe, "Fc")->enabled);
+  amct_recipe_free(&recipe);
+}
+
+static void skipped_patterns_and_types_are_disabled(void **data) {
+  state *s = *data;
+  static const char *const skip[] = {"net/conv?/[a-d]*", "type:AvgPool", "Fc"};
+  const amct_recipe_options options = {skip, 3, 1, true};
+  amct_recipe recipe = {0};
+  assert_int_equal(
+      amct_recipe_defaults(&recipe, &s->hand.layers, s->hand.graph, &options, NULL),
+      AMCT_OK);
+  assert_int_equal(amct_recipe_enabled(&recipe), 3);
+  assert_true(layer_of(&recipe, "net/conv1/Conv2D")->enabled);
+  assert_false(layer_of(&recipe, "net/conv1/depthwise")->enabled);
+  assert_false(layer_of(&recipe, "net/pool/AvgPool")->enabled);
+  amct_recipe_free(&recipe);
+}
+
 static void overrides_survive_writing(void **data) {
   state *s = *data;
   static const char text[] =
@@ -337,6 +386,8 @@ int main(void) {
       TEST(nothing_to_quantize_is_refused),
       TEST(written_file_reads_and_writes_back),
       TEST(missing_keys_get_defaults),
+      TEST(groups_fill_what_has_no_entry),
+      TEST(skipped_patterns_and_types_are_disabled),
       TEST(overrides_survive_writing),
       TEST(joint_quant_is_taken_with_a_warning),
       TEST(the_values_of_this_version_are_taken),
