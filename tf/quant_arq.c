@@ -11,6 +11,7 @@ enum { BATCH_NORM_INPUTS = 4 };
 typedef struct step {
   amct_fold_kind kind;
   float epsilon;
+  size_t first, count; /* of a batch norm's values, those of this layer; count 0: all */
 } step;
 
 typedef struct arq_kernel {
@@ -34,19 +35,35 @@ static void clear_arq(amct_kernel *kernel) {
   amct_free(k->layer_name);
 }
 
-/* "bias" or "batch_norm:<epsilon>". */
-static bool read_step(amct_slice text, step *to) {
-  const amct_slice norm = amct_slice_of("batch_norm:");
-  double epsilon = 0;
-  if (amct_slice_equal(text, amct_slice_of("bias"))) {
-    *to = (step){AMCT_FOLD_BIAS, 0};
-    return true;
-  }
-  if (text.size < norm.size || memcmp(text.data, norm.data, norm.size) != 0) return false;
-  const amct_slice number = {text.data + norm.size, text.size - norm.size};
-  if (!amct_number_read_double(number, &epsilon) || !(epsilon >= 0)) return false;
-  *to = (step){AMCT_FOLD_BATCH_NORM, (float)epsilon};
+/* Cuts off what stands before the next ':'. */
+static amct_slice cut(amct_slice *text) {
+  const uint8_t *colon = text->size ? memchr(text->data, ':', text->size) : NULL;
+  const size_t size = colon ? (size_t)(colon - text->data) : text->size;
+  const amct_slice part = {text->data, size};
+  const size_t taken = colon ? size + 1 : size;
+  *text = (amct_slice){text->data + taken, text->size - taken};
+  return part;
+}
+
+static bool read_count(amct_slice text, size_t *count) {
+  double value = 0;
+  if (!amct_number_read_double(text, &value)) return false;
+  if (!(value >= 0 && value <= INT32_MAX) || value != (double)(size_t)value) return false;
+  *count = (size_t)value;
   return true;
+}
+
+/* "bias", "batch_norm:<epsilon>" or "batch_norm:<epsilon>:<first>:<count>". */
+static bool read_step(amct_slice text, step *to) {
+  double epsilon = 0;
+  *to = (step){.kind = AMCT_FOLD_BIAS};
+  if (amct_slice_equal(text, amct_slice_of("bias"))) return true;
+  if (!amct_slice_equal(cut(&text), amct_slice_of("batch_norm"))) return false;
+  if (!amct_number_read_double(cut(&text), &epsilon) || !(epsilon >= 0)) return false;
+  *to = (step){.kind = AMCT_FOLD_BATCH_NORM, .epsilon = (float)epsilon};
+  if (text.size == 0) return true;
+  return read_count(cut(&text), &to->first) && read_count(text, &to->count) &&
+         to->count > 0;
 }
 
 static amct_status init_steps(arq_kernel *k, const amct_node_view *node,
@@ -59,7 +76,9 @@ static amct_status init_steps(arq_kernel *k, const amct_node_view *node,
   for (size_t i = 0; i < k->step_count && status == AMCT_OK; i++) {
     if (!read_step(texts[i], &k->steps[i]))
       status = amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
-                         "step %zu of fold is neither bias nor batch_norm:<epsilon>", i);
+                         "step %zu of fold is neither bias nor batch_norm:<epsilon>"
+                         "[:<first>:<count>]",
+                         i);
     k->input_count += k->steps[i].kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
   }
   amct_free(texts);
@@ -151,32 +170,49 @@ static amct_status find_layout(const arq_kernel *k, const amct_tf_view *weight,
   return AMCT_OK;
 }
 
-/* A parameter has one value a channel, along one axis: [C], [1,1,1,C], [1,C,1,1]. */
+/* A parameter has one value a channel, along one axis: [C], [1,1,1,C], [1,C,1,1]; or
+ * more, of which the layer has a part. */
 static amct_status check_parameter(const arq_kernel *k, const amct_tf_view *view,
-                                   size_t channels, amct_error *err) {
+                                   const step *s, size_t channels, amct_error *err) {
   char shape[AMCT_SHAPE_TEXT_BYTES];
-  bool good = view->count == channels && view->rank > 0;
+  bool good = view->rank > 0 &&
+              (s->count ? s->count == channels && s->first + s->count <= view->count
+                        : view->count == channels);
   int long_axes = 0;
   for (int i = 0; i < view->rank; i++)
     long_axes += tf.TF_Dim(view->tensor, i) != 1;
   if (good && long_axes <= 1) return AMCT_OK;
-  return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
-                   "layer \"%s\": a folded parameter of shape %s for %zu channels",
-                   k->layer_name, amct_tf_shape_text(view, shape), channels);
+  return amct_fail(
+      err, AMCT_INVALID_ARGUMENT, NULL,
+      "layer \"%s\": a folded parameter of shape %s for %zu channels from %zu",
+      k->layer_name, amct_tf_shape_text(view, shape), channels, s->first);
+}
+
+static amct_status check_parameters(const arq_kernel *k, const inputs *in,
+                                    size_t channels, amct_error *err) {
+  const amct_tf_view *view = in->views + 1;
+  for (size_t i = 0; i < k->step_count; i++) {
+    const step *s = &k->steps[i];
+    const size_t count = s->kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
+    for (size_t n = 0; n < count; n++)
+      AMCT_TRY(check_parameter(k, view++, s, channels, err));
+  }
+  return AMCT_OK;
 }
 
 static void fill_steps(const arq_kernel *k, const inputs *in, amct_fold_step *steps) {
   const float *const *at = in->values + 1;
   for (size_t i = 0; i < k->step_count; i++) {
-    steps[i] = (amct_fold_step){.kind = k->steps[i].kind, .epsilon = k->steps[i].epsilon};
-    if (k->steps[i].kind == AMCT_FOLD_BIAS) {
+    const step *s = &k->steps[i];
+    steps[i] = (amct_fold_step){.kind = s->kind, .epsilon = s->epsilon};
+    if (s->kind == AMCT_FOLD_BIAS) {
       steps[i].bias = *at++;
       continue;
     }
-    steps[i].scale = at[0];
-    steps[i].offset = at[1];
-    steps[i].mean = at[2];
-    steps[i].variance = at[3];
+    steps[i].scale = at[0] + s->first;
+    steps[i].offset = at[1] + s->first;
+    steps[i].mean = at[2] + s->first;
+    steps[i].variance = at[3] + s->first;
     at += BATCH_NORM_INPUTS;
   }
 }
@@ -191,9 +227,7 @@ static amct_status compute_arq(const amct_kernel *kernel, TF_OpKernelContext *co
   if (amct_calib_weights_done(&k->spec)) return AMCT_OK;
   if ((status = open_inputs(k, context, &in, err)) != AMCT_OK) goto done;
   if ((status = find_layout(k, &in.views[0], &layout, err)) != AMCT_OK) goto done;
-  for (size_t i = 1; i < in.count; i++)
-    if ((status = check_parameter(k, &in.views[i], layout.channels, err)) != AMCT_OK)
-      goto done;
+  if ((status = check_parameters(k, &in, layout.channels, err)) != AMCT_OK) goto done;
   steps = amct_alloc_array(k->step_count + 1, sizeof *steps);
   if (!steps) {
     status = amct_fail_memory(err);

@@ -120,11 +120,16 @@ static amct_status observe_tensor(observer *o, const observed *tensor, amct_erro
 
 enum { STEP_TEXT_BYTES = 96, BATCH_NORM_INPUTS = 4 };
 
+/* The values that a parameter of the step has. */
+static size_t step_values(const amct_fold_ref *step, const amct_layer *layer) {
+  const int64_t count = step->total ? step->total : layer->channels;
+  return count > 0 ? (size_t)count : 0;
+}
+
 /* A parameter that the graph has not, as a constant beside the observer. */
 static amct_status put_filled(observer *o, amct_spec *spec, const amct_layer *layer,
-                              float value, amct_error *err) {
+                              size_t channels, float value, amct_error *err) {
   amct_arena *arena = amct_graph_arena(o->plan->graph);
-  const size_t channels = layer->channels > 0 ? (size_t)layer->channels : 0;
   const amct_shape shape = {1, {(int64_t)channels}};
   float *values = amct_arena_array(arena, channels + 1, sizeof *values);
   const char *name = amct_arena_format(arena, "%s/%s", amct_spec_name(spec),
@@ -158,11 +163,16 @@ static amct_status put_step(observer *o, amct_spec *spec, const amct_layer *laye
     if (edges[i].node)
       amct_spec_input(spec, amct_edge_text(edges[i]));
     else
-      AMCT_TRY(put_filled(o, spec, layer, i == 0 ? 1.0f : 0.0f, err));
+      AMCT_TRY(put_filled(o, spec, layer, step_values(step, layer), i == 0 ? 1.0f : 0.0f,
+                          err));
   }
   char number[AMCT_NUMBER_BYTES];
   amct_number_print_float(number, step->epsilon);
-  snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
+  if (step->total)
+    snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s:%lld:%lld", number,
+             (long long)step->first, (long long)layer->channels);
+  else
+    snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
   return AMCT_OK;
 }
 

@@ -68,9 +68,10 @@ amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps, size
     if (s->kind == AMCT_FOLD_BIAS)
       AMCT_TRY(amct_vector_read(s->bias, 0, channels, scratch, &out[i].bias, err));
     for (size_t k = 0; k < 4 && s->kind == AMCT_FOLD_BATCH_NORM; k++) {
-      AMCT_TRY(amct_vector_read(parts[k].edge, parts[k].fill, total, scratch,
-                                parts[k].values, err));
-      *parts[k].values += s->first;
+      const bool filled = !parts[k].edge.node;
+      AMCT_TRY(amct_vector_read(parts[k].edge, parts[k].fill, filled ? channels : total,
+                                scratch, parts[k].values, err));
+      if (!filled) *parts[k].values += s->first;
     }
   }
   return AMCT_OK;

@@ -170,7 +170,7 @@ static amct_status find_axis(amct_pass *pass, chain *c) {
     if (!c->parameter[i].node) continue;
     const amct_shape shape = amct_shapes_of(c->shapes, c->parameter[i]);
     const int32_t axis = amct_vector_axis(&shape);
-    if (shape.rank < 0 || shape.rank > 4 || amct_vector_count(&shape) != c->channels ||
+    if (shape.rank < 1 || shape.rank > 4 || amct_vector_count(&shape) != c->channels ||
         axis != c->axis || (c->channels != 1 && axis != 1 && axis != 3))
       return amct_decline(pass, "%s \"%s\" has not one value for each channel",
                           k_parameters[i], c->parameter[i].node->name);
