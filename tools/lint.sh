@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 for check in layers sizes docs readme checks; do
   python3 -B "tools/check_$check.py"
 done
+python3 -B tools/gen_fusions.py --check
 
 # Other versions format otherwise.
 if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then

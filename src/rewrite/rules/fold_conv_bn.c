@@ -14,7 +14,7 @@
  * outputs; training mode; other outputs of the batch norm are read; parameters that are
  * no constants or variables; counts, layouts or dtypes that do not fit; values that
  * cannot be folded; the layer is excluded.
- * Source: algorithms.md 4.13; the effect on the graph as amct.md 2.3.
+ * Source: Jacob et al. 2018, arXiv:1712.05877, section 3.2.
  */
 #include "rewrite/norm_folds.h"
 

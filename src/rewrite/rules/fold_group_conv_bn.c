@@ -16,7 +16,6 @@
  *
  * Declines: as fold_conv_bn, if so much as one convolution is not fit; anything else
  * reads the concat, or the model has it as output; it is not on the channels.
- * Source: amct.md 7; algorithms.md 4.13.
  */
 #include "rewrite/norm_folds.h"
 

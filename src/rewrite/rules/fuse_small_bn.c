@@ -17,7 +17,7 @@
  * statistics of training; an epsilon that is no constant; anything else reads the product
  * of data and inv, or the model has it as output; not float32; values along axis 1 where
  * nothing says that the data are NCHW.
- * Source: amct.md 7, tensorflow.md 5; what tf.nn.batch_normalization makes.
+ * Source: what tf.nn.batch_normalization makes in TensorFlow 1.15 and 2.x.
  */
 #include <math.h>
 
