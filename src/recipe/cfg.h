@@ -86,8 +86,8 @@ void amct_cfg_store(const amct_cfg_value *message, void *base);
 
 /**
  * The recipe that a file asks for. Priority: override_layer_configs by name, then by
- * pattern (the last that matches), override_layer_types, common_config; a message takes
- * the place of all below it. AMCT_BAD_CONFIG naming file, line, field and value.
+ * pattern or type (the last that matches), override_layer_types, common_config; a message
+ * takes the place of all below it. AMCT_BAD_CONFIG naming file, line, field and value.
  */
 AMCT_NODISCARD amct_status amct_recipe_from_cfg(amct_recipe *recipe, const amct_cfg *cfg,
                                                 const amct_layers *layers,

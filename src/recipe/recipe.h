@@ -53,8 +53,8 @@ AMCT_NODISCARD amct_status amct_recipe_write(const amct_recipe *recipe, const ch
                                              amct_error *err);
 /**
  * Reads and checks a configuration. Missing keys get defaults; a layer gets the entry of
- * its name, else of the last pattern that matches it, else of the last type, else it is
- * not quantized. AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and
+ * its name, else the last of a pattern or type that takes it, else it is not quantized.
+ * AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and
  * column); AMCT_BAD_CONFIG naming file, layer, key, value and what is allowed.
  */
 AMCT_NODISCARD amct_status amct_recipe_read(amct_recipe *recipe, const char *path,

@@ -124,17 +124,11 @@ static amct_status add_group(reader *r, const group *found, amct_error *err) {
   return AMCT_VEC_PUSH(&r->groups, *found) ? AMCT_OK : amct_fail_memory(err);
 }
 
-/* The last pattern, else the last type. */
+/* The last that takes it. */
 static const group *group_of(const reader *r, const amct_node *node) {
-  const group *best = NULL;
-  for (size_t i = r->groups.count; i-- > 0;) {
-    const group *candidate = &r->groups.at[i];
-    if (best != NULL && candidate->selector.kind == AMCT_SELECT_TYPE) continue;
-    if (!amct_selector_takes(&candidate->selector, node)) continue;
-    if (candidate->selector.kind == AMCT_SELECT_PATTERN) return candidate;
-    best = candidate;
-  }
-  return best;
+  for (size_t i = r->groups.count; i-- > 0;)
+    if (amct_selector_takes(&r->groups.at[i].selector, node)) return &r->groups.at[i];
+  return NULL;
 }
 
 static amct_status read_unnamed(const reader *r, amct_layer_recipe *entry,

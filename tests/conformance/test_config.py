@@ -293,6 +293,8 @@ def test_patterns_and_types_choose_layers():
             "net/*": {"activation_quant_params": {"asymmetric": False}},
             "net/pool/*": {"quant_enable": False},
             "type:MatMul": {},
+            "*thwise": {},
+            "net/conv1/depth*": {"activation_quant_params": {"asymmetric": False}},
             "net/free/Conv2D": {"weight_quant_params": {"channel_wise": False}},
         }
     )

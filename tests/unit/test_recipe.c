@@ -180,7 +180,8 @@ static void groups_fill_what_has_no_entry(void **data) {
       "{\"*\":{\"activation_quant_params\":{\"search_step\":0.1},"
       "\"weight_quant_params\":{\"channel_wise\":true}},"
       "\"net/conv1/*\":{\"activation_quant_params\":{\"search_step\":0.2}},"
-      "\"type:Conv2D\":{\"activation_quant_params\":{\"search_step\":0.3}},"
+      "\"type:Conv2D\":{\"activation_quant_params\":{\"search_step\":0.3},"
+      "\"weight_quant_params\":{\"channel_wise\":true}},"
       "\"net/conv1/Conv2D\":{},"
       "\"net/po*\":{\"quant_enable\":false}}";
   amct_recipe recipe = {0};
@@ -188,7 +189,7 @@ static void groups_fill_what_has_no_entry(void **data) {
   if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
   assert_true(layer_of(&recipe, "net/conv1/Conv2D")->range.search_step == 0.01);
   assert_true(layer_of(&recipe, "net/conv1/depthwise")->range.search_step == 0.2);
-  assert_true(layer_of(&recipe, "net/free/Conv2D")->range.search_step == 0.1);
+  assert_true(layer_of(&recipe, "net/free/Conv2D")->range.search_step == 0.3);
   assert_true(layer_of(&recipe, "Fc")->range.search_step == 0.1);
   assert_false(layer_of(&recipe, "net/pool/AvgPool")->enabled);
   /* true for several reaches those that have scales by channel by default */

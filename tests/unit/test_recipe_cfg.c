@@ -85,68 +85,69 @@ static void patterns_choose_layers(void **data) {
 
 /* ---- single rules ---- */
 
+#define DEFAULTS "on channel asym 0.999999 0.999999 0.7 1.3 0.01"
+static const struct {
+  const char *text, *layer, *wanted;
+} k_rules[] = {
+    {"", "net/conv1/Conv2D", DEFAULTS},
+    {"# nothing but this", "net/conv1/Conv2D", DEFAULTS},
+    {"common_config {}", "net/conv1/Conv2D", DEFAULTS},
+    {"weight_offset: False fakequant_precision_mode: DEFAULT", "net/conv1/Conv2D",
+     DEFAULTS},
+    {"common_config { arq_quantize { quant_bits: 8 } ifmr_quantize { dst_type: INT8 } "
+     "}",
+     "net/conv1/Conv2D", DEFAULTS},
+    {"activation_offset: false", "Fc", "on tensor sym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"activation_offset: false common_config { ifmr_quantize { asymmetric: true } }",
+     "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
+    /* what is common does not show through, but for asymmetric */
+    {"common_config { arq_quantize { channel_wise: false } ifmr_quantize { "
+     "search_step: "
+     "0.1 max_percentile: 0.9 asymmetric: false } } override_layer_types { layer_type: "
+     "\"Conv2D\" calibration_config { ifmr_quantize { min_percentile: 0.8 } } }",
+     "net/conv1/Conv2D", "on channel sym 0.999999 0.8 0.7 1.3 0.01"},
+    {"common_config { ifmr_quantize { search_step: 0.1 } } override_layer_configs { "
+     "layer_name: \"Fc\" calibration_config { arq_quantize { } } }",
+     "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"common_config { ifmr_quantize { search_step: 0.1 } } override_layer_configs { "
+     "layer_name: \"Fc\" calibration_config { } }",
+     "net/free/Conv2D", "on channel asym 0.999999 0.999999 0.7 1.3 0.1"},
+    /* one scale by default: a name changes that, a group does not */
+    {"override_layer_types { layer_type: \"Conv2D\" calibration_config { arq_quantize "
+     "{ "
+     "channel_wise: true } } }",
+     "net/logits/Conv2D", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"override_layer_configs { layer_name: \"net/logits/Conv2D\" calibration_config { "
+     "arq_quantize { channel_wise: true } } }",
+     "net/logits/Conv2D", DEFAULTS},
+    {"override_layer_configs { layer_name: \"*\" calibration_config { arq_quantize { "
+     "channel_wise: true } } }",
+     "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"skip_layers: \"type:Conv2D\"", "net/free/Conv2D",
+     "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"skip_layers: \"type:Conv2D\" skip_layers: \"net/free/*\" skip_layers: "
+     "\"net/free/Conv2D\"",
+     "net/free/Conv2D", "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"skip_layer_types: \"Conv3D\"", "net/conv1/Conv2D", DEFAULTS}, /* warns */
+    /* the later of two counts; messages grow together */
+    {"common_config { ifmr_quantize { search_step: 0.1 } } common_config { "
+     "ifmr_quantize "
+     "{ search_step: 0.2 max_percentile: 0.9 } }",
+     "net/conv1/Conv2D", "on channel asym 0.9 0.999999 0.7 1.3 0.2"},
+    /* ignored beside common_config */
+    {"common_config {} conv_calibration_config { arq_quantize { channel_wise: false } "
+     "}",
+     "net/conv1/Conv2D", DEFAULTS},
+};
+
 static void rules_hold(void **data) {
   state *s = *data;
-  static const char k_defaults[] = "on channel asym 0.999999 0.999999 0.7 1.3 0.01";
-  static const struct {
-    const char *text, *layer, *wanted;
-  } cases[] = {
-      {"", "net/conv1/Conv2D", k_defaults},
-      {"# nothing but this", "net/conv1/Conv2D", k_defaults},
-      {"common_config {}", "net/conv1/Conv2D", k_defaults},
-      {"weight_offset: False fakequant_precision_mode: DEFAULT", "net/conv1/Conv2D",
-       k_defaults},
-      {"common_config { arq_quantize { quant_bits: 8 } ifmr_quantize { dst_type: INT8 } "
-       "}",
-       "net/conv1/Conv2D", k_defaults},
-      {"activation_offset: false", "Fc", "on tensor sym 0.999999 0.999999 0.7 1.3 0.01"},
-      {"activation_offset: false common_config { ifmr_quantize { asymmetric: true } }",
-       "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
-      /* what is common does not show through, but for asymmetric */
-      {"common_config { arq_quantize { channel_wise: false } ifmr_quantize { "
-       "search_step: "
-       "0.1 max_percentile: 0.9 asymmetric: false } } override_layer_types { layer_type: "
-       "\"Conv2D\" calibration_config { ifmr_quantize { min_percentile: 0.8 } } }",
-       "net/conv1/Conv2D", "on channel sym 0.999999 0.8 0.7 1.3 0.01"},
-      {"common_config { ifmr_quantize { search_step: 0.1 } } override_layer_configs { "
-       "layer_name: \"Fc\" calibration_config { arq_quantize { } } }",
-       "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
-      {"common_config { ifmr_quantize { search_step: 0.1 } } override_layer_configs { "
-       "layer_name: \"Fc\" calibration_config { } }",
-       "net/free/Conv2D", "on channel asym 0.999999 0.999999 0.7 1.3 0.1"},
-      /* one scale by default: a name changes that, a group does not */
-      {"override_layer_types { layer_type: \"Conv2D\" calibration_config { arq_quantize "
-       "{ "
-       "channel_wise: true } } }",
-       "net/logits/Conv2D", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
-      {"override_layer_configs { layer_name: \"net/logits/Conv2D\" calibration_config { "
-       "arq_quantize { channel_wise: true } } }",
-       "net/logits/Conv2D", k_defaults},
-      {"override_layer_configs { layer_name: \"*\" calibration_config { arq_quantize { "
-       "channel_wise: true } } }",
-       "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
-      {"skip_layers: \"type:Conv2D\"", "net/free/Conv2D",
-       "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},
-      {"skip_layers: \"type:Conv2D\" skip_layers: \"net/free/*\" skip_layers: "
-       "\"net/free/Conv2D\"",
-       "net/free/Conv2D", "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},
-      {"skip_layer_types: \"Conv3D\"", "net/conv1/Conv2D", k_defaults}, /* warns */
-      /* the later of two counts; messages grow together */
-      {"common_config { ifmr_quantize { search_step: 0.1 } } common_config { "
-       "ifmr_quantize "
-       "{ search_step: 0.2 max_percentile: 0.9 } }",
-       "net/conv1/Conv2D", "on channel asym 0.9 0.999999 0.7 1.3 0.2"},
-      /* ignored beside common_config */
-      {"common_config {} conv_calibration_config { arq_quantize { channel_wise: false } "
-       "}",
-       "net/conv1/Conv2D", k_defaults},
-  };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+  for (size_t i = 0; i < sizeof k_rules / sizeof *k_rules; i++) {
     amct_recipe recipe = {0};
     const char *path = temp_path(&s->folder, "c");
-    temp_write(path, cases[i].text);
+    temp_write(path, k_rules[i].text);
     must_apply(s, path, &recipe);
-    expect_layer(&recipe, cases[i].layer, cases[i].wanted);
+    expect_layer(&recipe, k_rules[i].layer, k_rules[i].wanted);
     amct_recipe_free(&recipe);
   }
 }
