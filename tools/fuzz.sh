@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly SECONDS_EACH=${1:-60}
-readonly TARGETS="graph deploy text config record"
+readonly TARGETS="graph deploy text config cfg record"
 readonly OUT=$PWD/build/fuzz
 
 run() { # $1: target

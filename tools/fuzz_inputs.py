@@ -64,6 +64,7 @@ def dictionaries() -> Dict[str, List[str]]:
         "inf",
         "nan",
     ]
+    layers = ["conv", "depthwise", "pool", "fc", "odd"]
     config = ['"{}":'.format(key) for key in settings] + [
         "true",
         "false",
@@ -72,12 +73,16 @@ def dictionaries() -> Dict[str, List[str]]:
         "{}",
         "1e-300",
     ]
-    config += ['"conv":{', '"depthwise":{', '"pool":{', '"fc":{', '"odd":{']
+    config += ['"{}":{{'.format(layer) for layer in layers] + ['"*', '"c?nv', '"[a-f]']
+    cfg = rows("src/recipe/cfg_fields.def", "FIELD")
+    cfg = sorted(set(cfg)) + ['"{}"'.format(layer) for layer in layers]
+    cfg += ['"Conv2D"', '"MatMul"', "true", "false", "{", "}", ": ", '"*', "DEFAULT", "INT8"]
     return {
         "graph": ops + keys + ["SAME", "VALID", "NHWC", "NCHW", "^", ":1"],
         "text": text,
         "record": record,
         "config": config,
+        "cfg": cfg,
         "deploy": text + record + ["\n---\n"],
     }
 
@@ -124,6 +129,16 @@ CONFIGS = [
         "depthwise": {"quant_enable": False},
     },
 ]
+CFG = """batch_num: 2 activation_offset: f; skip_layers: ["fc"] skip_layer_types: 'AvgPool'
+do_fusion: t skip_fusion_layers: "c*"
+common_config { arq_quantize < channel_wise: true quant_bits: 8 > ifmr_quantize { search_range_start: 0.8
+  search_range_end: 1.2f search_step: .05 max_percentile: 0.9 min_percentile: 1 asymmetric: 0 dst_type: INT8 } }
+override_layer_types { layer_type: "MatMul" calibration_config { arq_quantize { channel_wise: false } } }
+override_layer_configs: [{ layer_name: "depth[a-z]ise" calibration_config: { ifmr_quantize { search_step: 1e-1 } } }]
+"""
+OLDER_CFG = """conv_calibration_config { arq_quantize { channel_wise: false } }
+fc_calibration_config { ifmr_quantize { max_percentile: 0.99 } }  # the older pair
+"""
 RECORD = """record { key: "a/b" value { scale_d: 1e-3, offset_d: -128 scale_w: [1, 2.5] offset_w: 0 offset_w: 0
   shift_bit: 0x10 shift_bit: 1 skip_fusion: True dst_type: INT8 op_data_type: "FLOAT" } }  # comment
 record < key: 'c\\x41\\n' ; value: { skip_fusion: t } >
@@ -133,6 +148,8 @@ record < key: 'c\\x41\\n' ; value: { skip_fusion: t } >
 def seeds(text_to_pb: str) -> Dict[str, bytes]:
     """Path under corpus/ -> content."""
     found = {
+        "cfg/seed_messages": CFG.encode(),
+        "cfg/seed_older": OLDER_CFG.encode(),
         "record/seed_fields": RECORD.encode(),
         "record/seed_small": tree.read(Path("tests/data/record_small.txt")).encode(),
     }
