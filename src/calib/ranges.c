@@ -17,6 +17,7 @@ enum {
 /* ---- one batch into a sketch ---- */
 
 typedef struct batch {
+  const amct_sketch *trunk; /* only looked at */
   const float *values;
   size_t count, shards;
   struct {
@@ -30,14 +31,14 @@ static void sketch_part(void *context, size_t shard) {
   batch *b = context;
   size_t first;
   const size_t size = amct_pool_part(b->count, b->shards, shard, &first);
-  const size_t bad = amct_find_not_finite(b->values + first, size);
-  b->shard[shard].bad = bad < size ? first + bad : b->count;
-  if (bad < size) return;
-  b->shard[shard].status = AMCT_OUT_OF_MEMORY;
-  b->shard[shard].sketch = amct_sketch_new();
-  if (b->shard[shard].sketch)
-    b->shard[shard].status =
-        amct_sketch_add(b->shard[shard].sketch, b->values + first, size, NULL);
+  const float *values = b->values + first;
+  amct_sketch *sketch = amct_sketch_branch(b->trunk);
+  b->shard[shard].sketch = sketch;
+  b->shard[shard].bad = b->count;
+  b->shard[shard].status =
+      sketch ? amct_sketch_add(sketch, values, size, NULL) : AMCT_OUT_OF_MEMORY;
+  if (b->shard[shard].status == AMCT_UNSUPPORTED)
+    b->shard[shard].bad = first + amct_find_not_finite(values, size);
 }
 
 /* All shards into the first, and that into the sketch at once: the batch counts whole or
@@ -62,7 +63,7 @@ static amct_status add_batch(amct_sketch *sketch, const float *values, size_t co
     *bad = amct_find_not_finite(values, count);
     return *bad < count ? AMCT_OK : amct_sketch_add(sketch, values, count, err);
   }
-  batch b = {.values = values, .count = count, .shards = shards};
+  batch b = {.trunk = sketch, .values = values, .count = count, .shards = shards};
   amct_pool_run(sketch_part, &b, shards);
   const amct_status status = merge_shards(sketch, &b, bad, err);
   for (size_t i = 0; i < shards; i++)

@@ -9,11 +9,9 @@
 #include "numeric/sketch.h"
 
 /* Adding one to the count just added to waits for that store: a tensor that is half zeros
- * would take twice the time. Every second value therefore counts in a table of its own,
- * added at the end. */
-enum { SLOTS = AMCT_SKETCH_BINS, LEAST_EXPONENT = -149 };
-
-static const uint32_t k_most_in_table = UINT32_MAX - AMCT_BINS_BLOCK;
+ * would take twice the time. During a long add zeros therefore count in spare slots in
+ * turn, and all counts have 16 bits, with a carry, which the cache holds better. */
+enum { SLOTS = AMCT_SKETCH_BINS, SPARE = 16, LEAST_EXPONENT = -149 };
 
 bool amct_bins_reserve(amct_bins *bins) {
   if (bins->count != NULL) return true;
@@ -29,16 +27,25 @@ void amct_bins_free(amct_bins *bins) {
 }
 
 void amct_bins_begin(amct_bins *bins) {
-  bins->table = amct_alloc_array(SLOTS, sizeof *bins->table);
-  bins->in_table = 0;
+  bins->table = amct_alloc_array(SLOTS + SPARE, sizeof *bins->table);
+}
+
+static size_t slot_of(const amct_bins *bins, double j) {
+  return (size_t)((int32_t)(j - bins->base) & (SLOTS - 1));
 }
 
 static void empty_table(amct_bins *bins) {
-  if (bins->in_table == 0) return;
+  uint64_t zeros = 0;
+  for (size_t i = 0; i < SPARE; i++)
+    zeros += bins->table[SLOTS + i];
+  if (zeros != 0) bins->count[slot_of(bins, 0.0)] += zeros;
   for (size_t i = 0; i < SLOTS; i++)
     bins->count[i] += bins->table[i];
-  memset(bins->table, 0, SLOTS * sizeof *bins->table);
-  bins->in_table = 0;
+  memset(bins->table, 0, (SLOTS + SPARE) * sizeof *bins->table);
+}
+
+static __attribute__((noinline, cold)) void carry(amct_bins *bins, uint32_t slot) {
+  bins->count[slot < SLOTS ? slot : slot_of(bins, 0.0)] += (uint64_t)UINT16_MAX + 1;
 }
 
 void amct_bins_end(amct_bins *bins) {
@@ -47,8 +54,13 @@ void amct_bins_end(amct_bins *bins) {
   bins->table = NULL;
 }
 
-static size_t slot_of(const amct_bins *bins, double j) {
-  return (size_t)((int32_t)(j - bins->base) & (SLOTS - 1));
+void amct_bins_like(amct_bins *bins, const amct_bins *other) {
+  if (other->count == NULL || other->empty) return;
+  bins->low = other->low;
+  bins->high = other->high;
+  bins->base = other->base;
+  bins->exponent = other->exponent;
+  bins->empty = false;
 }
 
 /* Halves the number of bins `steps` times. Away from base, at both sides, a bin's new
@@ -102,11 +114,16 @@ static void widen(amct_bins *bins, double low, double high, int exponent) {
   }
 }
 
+/* Where zeros count: first + (i & mask). */
+typedef struct zero_slots {
+  uint32_t first, mask;
+} zero_slots;
+
 /* floor(v/width) in float32: v/width is exact, or so small that it truncates to 0 as it
  * should; a whole number times the width is exact. Needs |v/width| < 2^31 and a normal
  * width and inverse. */
 AMCT_CLONES static int find_slots(uint32_t *slot, const float *v, size_t count,
-                                  float width, uint32_t base) {
+                                  float width, uint32_t base, zero_slots zero) {
   int off_edge = 0;
   float inverse = 1.0f / width;
   for (size_t i = 0; i < count; i++) {
@@ -114,9 +131,24 @@ AMCT_CLONES static int find_slots(uint32_t *slot, const float *v, size_t count,
     float edge = (float)j * width;
     off_edge |= edge != v[i];
     j -= edge > v[i];
-    slot[i] = ((uint32_t)j - base) & (SLOTS - 1);
+    const uint32_t usual = ((uint32_t)j - base) & (SLOTS - 1);
+    slot[i] = v[i] == 0.0f ? zero.first + ((uint32_t)i & zero.mask) : usual;
   }
   return off_edge;
+}
+
+/* Bin numbers are int32, and width and inverse normal floats. */
+static bool is_plain(const amct_bins *bins) {
+  return bins->exponent >= -126 && bins->exponent <= 126 && bins->low > -0x1p31 &&
+         bins->high < 0x1p31 - 1.0;
+}
+
+static int find_slots_fast(uint32_t *slot, const float *v, size_t count,
+                           const amct_bins *bins) {
+  zero_slots zero = {SLOTS, SPARE - 1};
+  if (bins->table == NULL) zero = (zero_slots){(uint32_t)slot_of(bins, 0.0), 0};
+  return find_slots(slot, v, count, ldexpf(1.0f, bins->exponent),
+                    (uint32_t)(int32_t)bins->base, zero);
 }
 
 static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
@@ -129,20 +161,6 @@ static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
     slot[i] = (uint32_t)slot_of(bins, j);
   }
   return off_edge;
-}
-
-static void count_directly(uint64_t *count, const uint32_t *slot, size_t n) {
-  for (size_t i = 0; i < n; i++)
-    count[slot[i]]++;
-}
-
-static void count_in_two(uint64_t *count, uint32_t *table, const uint32_t *slot,
-                         size_t n) {
-  for (size_t i = 0; i + 1 < n; i += 2) {
-    count[slot[i]]++;
-    table[slot[i + 1]]++;
-  }
-  if (n % 2 != 0) count[slot[n - 1]]++;
 }
 
 void amct_bins_reach(amct_bins *bins, amct_span span) {
@@ -161,19 +179,17 @@ void amct_bins_add(amct_bins *bins, const float *values, size_t count) {
     return;
   }
   uint32_t slot[AMCT_BINS_BLOCK];
-  bool fast = bins->exponent >= -126 && bins->exponent <= 126 && bins->low > -0x1p31 &&
-              bins->high < 0x1p31 - 1.0;
-  int off_edge = fast ? find_slots(slot, values, count, ldexpf(1.0f, bins->exponent),
-                                   (uint32_t)(int32_t)bins->base)
-                      : find_slots_slowly(slot, values, count, bins);
+  const int off_edge = is_plain(bins) ? find_slots_fast(slot, values, count, bins)
+                                      : find_slots_slowly(slot, values, count, bins);
   bins->off_edge = bins->off_edge || off_edge != 0;
   if (bins->table == NULL) {
-    count_directly(bins->count, slot, count);
+    for (size_t i = 0; i < count; i++)
+      bins->count[slot[i]]++;
     return;
   }
-  if (bins->in_table > k_most_in_table) empty_table(bins);
-  count_in_two(bins->count, bins->table, slot, count);
-  bins->in_table += (uint32_t)count;
+  uint16_t *table = bins->table;
+  for (size_t i = 0; i < count; i++)
+    if (++table[slot[i]] == 0) carry(bins, slot[i]);
 }
 
 void amct_bins_merge(amct_bins *bins, const amct_bins *other) {
@@ -181,6 +197,11 @@ void amct_bins_merge(amct_bins *bins, const amct_bins *other) {
   widen(bins, other->low, other->high, other->exponent);
   double shrink = ldexp(1.0, other->exponent - bins->exponent);
   bins->off_edge = bins->off_edge || other->off_edge;
+  if (bins->exponent == other->exponent && bins->base == other->base) {
+    for (size_t i = 0; i < SLOTS; i++)
+      bins->count[i] += other->count[i];
+    return;
+  }
   int32_t distance = (int32_t)(other->low - other->base);
   int32_t end = (int32_t)(other->high - other->base);
   for (; distance <= end; distance++) { /* see coarsen */

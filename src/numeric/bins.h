@@ -23,8 +23,7 @@ typedef struct amct_bins {
   bool empty;
   bool off_edge; /* some value is not the lower edge of its bin */
 
-  uint32_t *table; /* during a long add: half of the counts, see bins.c; else NULL */
-  uint32_t in_table;
+  uint16_t *table; /* during a long add: counts modulo 2^16, see bins.c; else NULL */
 } amct_bins;
 
 typedef struct amct_span {
@@ -35,12 +34,14 @@ typedef struct amct_span {
 bool amct_bins_reserve(amct_bins *bins);
 void amct_bins_free(amct_bins *bins);
 
-/** Around many adds: counts go to two tables in turn, which is faster where values
- * repeat. The bins may be read or merged only outside. Does nothing when memory runs out.
- */
+/** Around many adds: they count in a table of a quarter of the size. The bins may be read
+ * or merged only outside. Does nothing when memory runs out. */
 void amct_bins_begin(amct_bins *bins);
 void amct_bins_end(amct_bins *bins);
 
+/** Empty bins where those of `other` are, so that values of the same range fall into the
+ * same slots. */
+void amct_bins_like(amct_bins *bins, const amct_bins *other);
 /** Widens the range, and the bins if need be, to hold the span; both its ends are values
  * to come. */
 void amct_bins_reach(amct_bins *bins, amct_span span);

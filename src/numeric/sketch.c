@@ -39,6 +39,20 @@ amct_sketch *amct_sketch_new(void) {
   return sketch;
 }
 
+amct_sketch *amct_sketch_branch(const amct_sketch *trunk) {
+  amct_sketch *sketch = amct_sketch_new();
+  if (sketch == NULL || trunk->bins.count == NULL) return sketch;
+  if (!amct_bins_reserve(&sketch->bins)) {
+    amct_sketch_free(sketch);
+    return NULL;
+  }
+  amct_bins_like(&sketch->bins, &trunk->bins);
+  sketch->top.threshold = trunk->top.threshold;
+  sketch->bottom.threshold = trunk->bottom.threshold;
+  sketch->reach = trunk->reach;
+  return sketch;
+}
+
 void amct_sketch_free(amct_sketch *sketch) {
   if (sketch == NULL) return;
   amct_bins_free(&sketch->bins);
@@ -116,58 +130,69 @@ static size_t split_both(amct_sketch *sketch, float *rest, const float *values,
   return split(&sketch->bottom, rest, rest, kept);
 }
 
-/* Which whole chunks hold a value outside [low, high]. */
+/* Eight values, from anywhere in memory; compared, a mask of eight. */
+typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t masks __attribute__((vector_size(32)));
+
+/* Which whole chunks hold a value outside [low, high], or a NaN. */
 AMCT_CLONES static int find_strangers(uint8_t *chunk_has, const float *values,
                                       size_t chunks, amct_span plain) {
   int any = 0;
   for (size_t c = 0; c < chunks; c++) {
-    int strange = 0;
-    for (size_t i = 0; i < CHUNK; i++) {
-      float value = values[c * CHUNK + i];
-      strange |= (value > plain.high) | (value < plain.low);
-    }
+    const lanes *at = (const lanes *)(const void *)(values + c * CHUNK);
+    masks in = (at[0] <= plain.high) & (at[0] >= plain.low) & (at[1] <= plain.high) &
+               (at[1] >= plain.low);
+    uint64_t all[4];
+    memcpy(all, &in, sizeof all);
+    const int strange = (all[0] & all[1] & all[2] & all[3]) != UINT64_MAX;
     chunk_has[c] = (uint8_t)strange;
     any |= strange;
   }
   return any;
 }
 
+/* Values that a list may want, or that the bins have not reached to, one by one. False:
+ * one is not finite. */
+static bool add_strangers(amct_sketch *sketch, const float *values, size_t count) {
+  float rest[CHUNK];
+  if (amct_find_not_finite(values, count) < count) return false;
+  const size_t left = split_both(sketch, rest, values, count);
+  reach_to(sketch, rest, left);
+  amct_bins_add(&sketch->bins, rest, left);
+  return true;
+}
+
 /* Values that neither list wants and that lie where the bins have counted before are
- * counted straight from where they are; others, rare once there have been many, are
- * looked at one by one. */
-static void add_block(amct_sketch *sketch, const float *values, size_t count) {
+ * counted straight from where they are, run by run; others are rare once there have been
+ * many. */
+static bool add_block(amct_sketch *sketch, const float *values, size_t count) {
   amct_span plain = {fmaxf(sketch->reach.low, sketch->bottom.threshold),
                      fminf(sketch->reach.high, sketch->top.threshold)};
   uint8_t strange[CHUNKS];
-  size_t chunks = count / CHUNK, tail = chunks * CHUNK;
-  if (find_strangers(strange, values, chunks, plain) == 0 && tail == count) {
-    amct_bins_add(&sketch->bins, values, count);
-    return;
+  const size_t chunks = count / CHUNK, whole = chunks * CHUNK;
+  if (find_strangers(strange, values, chunks, plain) == 0) {
+    amct_bins_add(&sketch->bins, values, whole);
+    return add_strangers(sketch, values + whole, count - whole);
   }
-  float rest[BLOCK];
-  size_t kept = 0;
-  for (size_t c = 0; c <= chunks; c++) {
-    const float *chunk = values + c * CHUNK;
-    if (c < chunks && strange[c] == 0) {
-      memcpy(rest + kept, chunk, CHUNK * sizeof *rest);
-      kept += CHUNK;
-      continue;
-    }
-    size_t n = c < chunks ? CHUNK : count - tail;
-    size_t left = split_both(sketch, rest + kept, chunk, n);
-    reach_to(sketch, rest + kept, left);
-    kept += left;
+  for (size_t c = 0, first = 0; c <= chunks; c++) {
+    if (c < chunks && strange[c] == 0) continue;
+    amct_bins_add(&sketch->bins, values + first * CHUNK, (c - first) * CHUNK);
+    first = c + 1;
+    const size_t n = c < chunks ? CHUNK : count - whole;
+    if (!add_strangers(sketch, values + c * CHUNK, n)) return false;
   }
-  amct_bins_add(&sketch->bins, rest, kept);
+  return true;
 }
 
-static AMCT_NOINLINE void add_values(amct_sketch *sketch, const float *values,
+static AMCT_NOINLINE bool add_values(amct_sketch *sketch, const float *values,
                                      size_t count) {
-  bool many = count >= MANY;
+  bool many = count >= MANY, finite = true;
   if (many) amct_bins_begin(&sketch->bins);
-  for (size_t done = 0; done < count; done += BLOCK)
-    add_block(sketch, values + done, count - done < BLOCK ? count - done : BLOCK);
+  for (size_t done = 0; done < count && finite; done += BLOCK)
+    finite =
+        add_block(sketch, values + done, count - done < BLOCK ? count - done : BLOCK);
   if (many) amct_bins_end(&sketch->bins);
+  return finite;
 }
 
 /* Room for bins as soon as the lists cannot hold all, so that nothing fails half way. */
@@ -185,16 +210,18 @@ amct_status amct_sketch_add(amct_sketch *sketch, const float *values, size_t cou
   AMCT_TRY(prepare(sketch, count, err));
   fenv_t saved;
   amct_float_env_enter(&saved);
-  add_values(sketch, values, count);
+  const bool finite = add_values(sketch, values, count);
   amct_float_env_leave(&saved);
-  return AMCT_OK;
+  return finite ? AMCT_OK
+                : amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
 }
 
 /* What has left the lists of `other` leaves those of the union too: the values that
- * pushed it out are there. What is still in them is added like any value. */
+ * pushed it out are there, or in `sketch` where other is its branch. What is still in
+ * them is added like any value. */
 static AMCT_NOINLINE void merge(amct_sketch *sketch, const amct_sketch *other) {
-  add_values(sketch, other->top.at, other->top.count);
-  add_values(sketch, other->bottom.at, other->bottom.count);
+  (void)add_values(sketch, other->top.at, other->top.count); /* finite */
+  (void)add_values(sketch, other->bottom.at, other->bottom.count);
   amct_bins_merge(&sketch->bins, &other->bins);
   sketch->reach.low = fminf(sketch->reach.low, other->reach.low);
   sketch->reach.high = fmaxf(sketch->reach.high, other->reach.high);

@@ -61,6 +61,7 @@ class Range(ctypes.Structure):
 
 RETURNS = {
     "amct_sketch_new": ctypes.c_void_p,
+    "amct_sketch_branch": ctypes.c_void_p,
     "amct_sketch_look": View,
     "amct_sketch_largest": c_float,
     "amct_sketch_smallest": c_float,
@@ -112,6 +113,15 @@ class Sketch:
         self.handle = ctypes.c_void_p(library.amct_sketch_new())
         for batch in batches:
             self.add(batch)
+
+    def branch(self, *batches):
+        """A sketch of batches, for merging into this one."""
+        other = Sketch(self.library)
+        self.library.amct_sketch_free(other.handle)
+        other.handle = ctypes.c_void_p(self.library.amct_sketch_branch(self.handle))
+        for batch in batches:
+            other.add(batch)
+        return other
 
     def __del__(self):
         self.library.amct_sketch_free(self.handle)

@@ -9,7 +9,9 @@ import pytest
 if "AMCT_PROBE" not in os.environ:
     pytest.skip("AMCT_PROBE is not set: the numeric oracles do not run", allow_module_level=True)
 
-from numeric_probe import Sketch, load
+from ctypes import c_size_t
+
+from numeric_probe import Sketch, address, load
 
 f32 = np.float32
 MOST = np.finfo(np.float32).max
@@ -163,6 +165,34 @@ def test_merged_shards_are_one_sketch(library, name):
         for i in order:
             sketch.merge(Sketch(library, shards[i]))
         assert same(sketch.look(), wanted)
+
+
+@pytest.mark.parametrize("name", list(SHAPES) + list(KINDS))
+def test_branches_are_one_sketch(library, name):
+    """Sorted and mixed parts, so that branches meet values beyond all that their trunk has seen."""
+    x = data_of(name)
+    for order in (np.sort(x), np.sort(x)[::-1], np.random.default_rng(2).permutation(x)):
+        parts = np.array_split(order, 9)
+        sketch = Sketch(library, parts[0])
+        for i in range(1, 9, 2):
+            first, second = sketch.branch(parts[i]), sketch.branch(*np.array_split(parts[i + 1], 2))
+            if i % 4 == 1:
+                first.merge(second)
+            else:
+                sketch.merge(second)
+            sketch.merge(first)
+        assert same(sketch.look(), sketch_reference(x))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused(library, value):
+    x = np.clip(np.random.default_rng(3).standard_normal(200_000), 0, None).astype(f32)
+    for at in (0, 77, 100_000, 199_999):
+        y = x.copy()
+        y[at] = value
+        trunk = Sketch(library, x)
+        for sketch in (trunk.branch(), Sketch(library), trunk):
+            assert library.amct_sketch_add(sketch.handle, address(y), c_size_t(y.size), None) != 0
 
 
 def test_many_random_mergers(library):
