@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fused graphs compute what they did, in TensorFlow."""
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+import amct_tensorflow as amct
 import fusion_graphs
 import models
 from amct_tensorflow import ArgumentError, _core
+from fusion_pieces import Pieces
+
+v1 = tf.compat.v1
+
+CHANNELS = 6
 
 
 def test_a_network_keeps_its_values():
@@ -26,3 +34,120 @@ def test_what_fuse_model_refuses(tmp_path):
     with pytest.raises(OSError, match="nowhere.pb"):
         _core.fuse_model("nowhere.pb", [models.OUTPUT], "out/model")
     assert not (tmp_path / "out").exists()
+
+
+def feed(seed, nchw, name="x:0"):
+    shape = (2, CHANNELS, 9, 9) if nchw else (2, 9, 9, CHANNELS)
+    return {name: np.random.RandomState(seed).normal(0, 1, shape).astype(np.float32)}
+
+
+@pytest.mark.parametrize("nchw", [False, True])
+@pytest.mark.parametrize("seed", range(24))
+def test_every_form_folds_and_keeps_its_values(seed, nchw):
+    """Eight networks of one to three pieces, every batch norm behind a convolution."""
+    graph = tf.Graph()
+    outputs = []
+    with graph.as_default():
+        pieces = Pieces(seed, nchw)
+        x = pieces.image(CHANNELS)
+        for i in range(8):
+            y = x
+            for _ in range(pieces.pick(1, 2, 3)):
+                y = pieces.piece(y)
+            outputs.append("y_{}".format(i))
+            tf.nn.relu(y, name=outputs[-1])
+    before = graph.as_graph_def()
+    assert fusion_graphs.batch_norms(before) == pieces.norms
+    after = fusion_graphs.fuse(before, outputs)
+    assert fusion_graphs.batch_norms(after) == 0
+    assert fusion_graphs.count_ops(after, "Split", "SplitV") == fusion_graphs.count_ops(before, "Split", "SplitV")
+    assert fusion_graphs.count_ops(after, "Conv2D") == fusion_graphs.count_ops(before, "Conv2D")
+    fusion_graphs.check_values(before, after, feed(seed, nchw), outputs)
+
+
+@pytest.mark.parametrize("groups", range(1, 34))
+def test_any_number_of_groups(groups):
+    graph = tf.Graph()
+    with graph.as_default():
+        pieces = Pieces(groups)
+        tf.nn.relu(pieces.group(pieces.image(CHANNELS), groups), name="y")
+    before = graph.as_graph_def()
+    after = fusion_graphs.fuse(before, ["y"])
+    assert fusion_graphs.batch_norms(after) == 0
+    fusion_graphs.check_values(before, after, feed(groups, False), ["y"])
+
+
+# ---- from the live graph to the quantized pb ----
+
+
+def single(p, x):
+    return p.norm(p.bias(p.conv(x, 8), "AddV2"))
+
+
+def small(p, x):
+    x = tf.nn.relu(p.small(p.conv(x, 8), scale=True, offset=True))
+    x = tf.nn.relu(p.small(p.conv(x, 4), scale=False, offset=True))
+    return p.small(p.small(p.conv(x, 4), scale=False, offset=False), scale=True, offset=False)
+
+
+def group(p, x):
+    x = tf.nn.relu(p.large(p.concat([p.biased(p.conv(part, 2, strides=False)) for part in p.parts(x, 3)])))
+    parts = [p.conv(part, 3, strides=False) for part in p.parts(x, 2)]
+    return p.large(p.small(p.concat(parts), scale=False, offset=False))
+
+
+def folded_scales(definition, layers):
+    """scale_w that the folded weights ask for, by layer."""
+    constants = {node.name: node for node in definition.node if node.op == "Const"}
+    scales = {}
+    for node in definition.node:
+        if node.name in layers:
+            weight = tf.make_ndarray(constants[node.input[1]].attr["value"].tensor)
+            axes = (0, 1) if node.op == "DepthwiseConv2dNative" else (0, 1, 2)
+            scales[node.name] = np.abs(weight).max(axes).ravel() / np.float32(127)
+    return scales
+
+
+MAKES = {"constant": models.constant, "ref": models.ref_variable, "resource": models.resource_variable}
+
+
+@pytest.mark.parametrize("make", sorted(MAKES))
+@pytest.mark.parametrize("network", [single, small, group])
+@pytest.mark.parametrize("seed", range(3))
+def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed):
+    graph = tf.Graph()
+    feeds = feed(seed, False)
+    with graph.as_default():
+        pieces = Pieces(seed, make=MAKES[make])
+        tf.nn.relu(network(pieces, pieces.image(CHANNELS)), name="y")
+        with models.plain_session(graph) as session:
+            session.run(v1.global_variables_initializer())
+            values = session.run(v1.global_variables())
+            frozen = models.freeze(session, "frozen.pb", ["y"])
+            wanted = session.run("y:0", feeds)
+        live = _core.describe_plan(graph.as_graph_def().SerializeToString())
+        assert live == _core.describe_plan(frozen)
+        assert "keep" not in live
+        amct.create_quant_config("config.json", graph)
+        amct.quantize_model(graph, "config.json", "record.txt")
+        with models.plain_session(graph) as session:
+            for variable, value in zip(v1.global_variables(), values):
+                variable.load(value, session)
+            np.testing.assert_array_equal(session.run("y:0", feeds), wanted)
+            calibrated = models.freeze(session, "calibrated.pb", ["y"])
+    with open(frozen, "rb") as file:
+        fused = fusion_graphs.fuse(v1.GraphDef.FromString(file.read()), ["y"])
+    assert fusion_graphs.batch_norms(fused) == 0
+    record = models.read_record("record.txt")
+    scales = folded_scales(fused, pieces.layers)
+    assert sorted(record) == sorted(scales)
+    for layer, scale in scales.items():
+        np.testing.assert_array_equal(np.array(record[layer]["scale_w"], np.float32).ravel(), scale)
+    for pb in (frozen, calibrated):
+        amct.save_model(pb, ["y"], "record.txt", "out/model")
+        quantized = models.load("out/model_quantized.pb")
+        with v1.Session(graph=quantized) as session:
+            found = session.run("y:0", feeds)
+        assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+        kinds = set(models.op_types(quantized).values())
+        assert not kinds & {"FusedBatchNormV3", "QuantArq", "Rsqrt", "Neg"}

@@ -178,21 +178,25 @@ static amct_status find_axis(amct_pass *pass, chain *c) {
   return AMCT_OK;
 }
 
+/* True if an op before the tensor says NCHW; on each way the nearest that has a layout
+ * decides. Looks at *left nodes at most. */
+static bool is_nchw_before(const amct_node *node, const amct_shapes *shapes, int *left) {
+  if (--*left < 0) return false;
+  if (amct_attr_has(node, "data_format")) return amct_node_format(node) == AMCT_NCHW;
+  for (uint32_t i = 0; i<node->data_count && * left> 0; i++)
+    if (amct_shapes_of(shapes, node->inputs[i]).rank == 4 &&
+        is_nchw_before(node->inputs[i].node, shapes, left))
+      return true;
+  return false;
+}
+
 /* True if the ops around say NCHW: the next behind the chain, or those before its data.
  */
 static bool is_nchw(const chain *c) {
+  int left = HOPS_MAX;
   for (uint32_t i = 0; i < c->root->use_count; i++)
     if (amct_attr_is(c->root->uses[i].node, "data_format", "NCHW", false)) return true;
-  const amct_node *node = c->data.node;
-  for (int hop = 0; node && hop < HOPS_MAX; hop++) {
-    if (amct_attr_has(node, "data_format")) return amct_node_format(node) == AMCT_NCHW;
-    const amct_node *next = NULL;
-    for (uint32_t i = 0; i < node->data_count && !next; i++)
-      if (amct_shapes_of(c->shapes, node->inputs[i]).rank == 4)
-        next = node->inputs[i].node;
-    node = next;
-  }
-  return false;
+  return is_nchw_before(c->data.node, c->shapes, &left);
 }
 
 /* Data of rank 4, whose channels the parameters count. */
@@ -205,7 +209,8 @@ static amct_status check_shapes(amct_pass *pass, chain *c, amct_error *err) {
     return amct_decline(pass, "\"%s\" has rank %d, not 4", name, (int)data.rank);
   AMCT_TRY(find_axis(pass, c));
   if (pass->reason) return AMCT_OK;
-  if (c->axis < 0) c->axis = data.dims[3] != 1 && data.dims[1] == 1 ? 1 : 3;
+  if (c->axis < 0)
+    c->axis = data.dims[1] == 1 && (data.dims[3] != 1 || is_nchw(c)) ? 1 : 3;
   if (data.dims[c->axis] != c->channels)
     return amct_decline(
         pass, "axis %d of \"%s\" has not %lld channels, or their number is not known",

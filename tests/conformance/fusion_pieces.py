@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces of networks that fusions look for, in every form: chosen by a seed, or asked for."""
+
+import numpy as np
+import tensorflow as tf
+
+import models
+
+v1 = tf.compat.v1
+raw = tf.raw_ops
+
+SUMS = ("BiasAdd", "Add", "AddV2")
+LARGE = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
+
+
+class Pieces(object):
+    """Adds pieces to the default graph; every choice left open is the random generator's."""
+
+    def __init__(self, seed, nchw=False, make=models.constant):
+        self.random = np.random.RandomState(seed)
+        self.nchw = nchw
+        self.format = "NCHW" if nchw else "NHWC"
+        self.axis = 1 if nchw else 3
+        self.make = make
+        self.known = {}  # parameter sets that were made, by number of channels
+        self.count = 0
+        self.norms = 0
+        self.layers = []
+
+    def pick(self, *choices):
+        return choices[self.random.randint(len(choices))]
+
+    def chance(self, part=0.5):
+        return self.random.rand() < part
+
+    def name(self, what):
+        self.count += 1
+        return "{}_{}".format(what, self.count)
+
+    def channels(self, x):
+        return int(x.shape[self.axis])
+
+    def spatial(self, a, b=None):
+        """A list of four with these two for height and width."""
+        values = [1, a, b or a, 1]
+        return [1, 1, a, b or a] if self.nchw else values
+
+    def parameter(self, what, value):
+        return self.make(self.name(what), np.asarray(value, np.float32))
+
+    def vector(self, what, value, form):
+        """The parameter as it is read: [C], of rank 4, or given its rank by a Reshape."""
+        shape = [1, len(value), 1, 1] if self.nchw else [1, 1, 1, len(value)]
+        if form == "vector":
+            return self.parameter(what, value)
+        if form == "rank 4":
+            return self.parameter(what, np.reshape(value, shape))
+        return tf.reshape(tf.identity(self.parameter(what, value)), shape, name=self.name("reshape"))
+
+    def swapped(self, a, b):
+        return (b, a) if self.chance(0.3) else (a, b)
+
+    def add(self, op, a, b):
+        a, b = self.swapped(a, b)
+        return getattr(raw, op)(x=a, y=b, name=self.name("add"))
+
+    def multiply(self, a, b):
+        a, b = self.swapped(a, b)
+        return raw.Mul(x=a, y=b, name=self.name("mul"))
+
+    def bias(self, x, kind):
+        """A bias addition behind a convolution."""
+        value = self.random.normal(0, 1, self.channels(x))
+        if kind == "BiasAdd":
+            bias = self.parameter("bias", value)
+            return raw.BiasAdd(value=x, bias=bias, data_format=self.format, name=self.name("sum"))
+        form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
+        return self.add(kind, x, self.vector("bias", value, form))
+
+    def weight(self, *shape):
+        return self.parameter("weight", self.random.normal(0, 0.5, shape))
+
+    def conv(self, x, out, size=None, depthwise=False, weight=None, strides=True):
+        """A convolution: Conv2D, or depthwise with `out` as multiplier."""
+        size = size or self.pick(1, 2, 3)
+        stride = self.pick(1, 1, 2) if strides else 1
+        dilation = self.pick(1, 2) if stride == 1 and not depthwise else 1
+        if weight is None:
+            weight = self.weight(size, size, self.channels(x), out)
+        fits = (int(weight.shape[0]) - 1) * dilation < int(x.shape[2])
+        name = self.name("conv")
+        self.layers.append(name)
+        keywords = dict(
+            filter=weight,
+            input=x,
+            strides=self.spatial(stride),
+            padding=self.pick("SAME", "VALID") if strides and fits else "SAME",
+            dilations=self.spatial(dilation),
+            data_format=self.format,
+            name=name,
+        )
+        return (raw.DepthwiseConv2dNative if depthwise else raw.Conv2D)(**keywords)
+
+    def norm_values(self, channels):
+        r = self.random
+        return {
+            "scale": r.uniform(0.5, 1.5, channels) * r.choice([-1, 1], channels),
+            "offset": r.normal(0, 1, channels),
+            "mean": r.normal(0, 1, channels),
+            "variance": r.uniform(0.1, 2, channels),
+        }
+
+    def parameters(self, channels, form):
+        """A new set, or one that another batch norm has."""
+        key = channels, form
+        if key not in self.known or self.chance(0.7):
+            values = self.norm_values(channels)
+            self.known[key] = {name: self.vector(name, values[name], form) for name in sorted(values)}
+        return self.known[key]
+
+    def large(self, x):
+        p = self.parameters(self.channels(x), "vector")
+        kind = getattr(raw, self.pick(*LARGE))
+        self.norms += 1
+        return kind(x=x, scale=p["scale"], offset=p["offset"], mean=p["mean"], variance=p["variance"],
+                    epsilon=self.pick(1e-4, 1e-3, 1e-2), is_training=False,
+                    data_format=self.format, name=self.name("norm"))[0]  # fmt: skip
+
+    def small(self, x, scale=None, offset=None):
+        """A batch norm in small ops; `scale`, `offset`: whether it has them."""
+        form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
+        p = self.parameters(self.channels(x), form)
+        add = self.pick("Add", "AddV2")
+        self.norms += 1
+        epsilon = tf.constant(self.pick(0.0, 1e-5, 1e-3, 0.1), tf.float32, name=self.name("epsilon"))
+        inverse = raw.Rsqrt(x=self.add(add, p["variance"], epsilon), name=self.name("rsqrt"))
+        if scale if scale is not None else self.chance():
+            inverse = self.multiply(inverse, p["scale"])
+        product = self.multiply(x, inverse)
+        if offset if offset is not None else self.chance():
+            shift = raw.Sub(x=p["offset"], y=self.multiply(p["mean"], inverse), name=self.name("sub"))
+        else:
+            shift = self.multiply(raw.Neg(x=p["mean"], name=self.name("neg")), inverse)
+        return self.add(add, product, shift)
+
+    def norm(self, x):
+        return self.small(x) if self.chance() else self.large(x)
+
+    def biased(self, x):
+        return self.bias(x, self.pick(*SUMS)) if self.chance() else x
+
+    def single(self, x):
+        """A convolution, perhaps biased, and one or two batch norms."""
+        depthwise = self.chance(0.3)
+        x = self.conv(x, self.pick(1, 2, 3) if depthwise else self.pick(1, 2, 5, 8), depthwise=depthwise)
+        x = self.norm(self.biased(x))
+        return self.norm(x) if self.chance(0.2) else x
+
+    def concat(self, parts):
+        if len(parts) == 1:  # TensorFlow has no concat of one
+            return parts[0]
+        axis = self.axis - (4 if self.chance() else 0)
+        if self.chance(0.3):
+            return raw.Concat(concat_dim=axis, values=parts, name=self.name("concat"))
+        return raw.ConcatV2(values=parts, axis=axis, name=self.name("concat"))
+
+    def parts(self, x, groups):
+        """x in groups: equal parts, unequal ones, or the whole for each."""
+        channels = self.channels(x)
+        if channels < groups or self.chance(0.2):
+            return [x] * groups
+        if channels % groups == 0 and self.chance(0.7):
+            return raw.Split(axis=self.axis, value=x, num_split=groups, name=self.name("split"))
+        sizes = [1] * groups
+        for _ in range(channels - groups):
+            sizes[self.random.randint(groups)] += 1
+        parts = raw.SplitV(value=x, size_splits=sizes, axis=self.axis, num_split=groups, name=self.name("split"))
+        for part, size in zip(parts, sizes):
+            part.set_shape([None, size, None, None] if self.nchw else [None, None, None, size])
+        return parts
+
+    def group(self, x, groups=None):
+        """Convolutions of the parts of x, concatenated, and a batch norm."""
+        groups = groups or self.pick(1, 2, 3, 4, 8, 33)
+        out = self.pick(1, 2, 3)
+        shared = {}  # one weight for all branches that it fits
+        branches = []
+        sharing = self.chance(0.3)
+        for part in self.parts(x, groups):
+            weight = shared.get(self.channels(part)) if sharing else None
+            if weight is None:
+                weight = self.weight(3, 3, self.channels(part), out if sharing else self.pick(1, 2, 3))
+                shared[self.channels(part)] = weight
+            y = self.biased(self.conv(part, 0, weight=weight, strides=False))
+            branches.append(self.norm(y) if self.chance(0.1) else y)
+        x = self.norm(self.concat(branches))
+        return self.norm(x) if self.chance(0.2) else x
+
+    def piece(self, x):
+        return self.group(x) if self.chance(0.4) else self.single(x)
+
+    def image(self, channels, size=9, name="x"):
+        shape = [None, channels, size, size] if self.nchw else [None, size, size, channels]
+        return v1.placeholder(tf.float32, shape, name=name)
