@@ -46,6 +46,11 @@ static const char k_record[] = FACTORS("conv", FOUR_WEIGHTS)
     FACTORS("depthwise", FOUR_WEIGHTS) FACTORS("pool", "") FACTORS("fc", ONE_WEIGHT);
 static const char k_config[] = "{\"version\":1,\"skip_fusion_layers\":[\"conv\"],"
                                "\"conv\":{},\"depthwise\":{},\"pool\":{},\"fc\":{}}";
+static const char k_cfg[] =
+    "batch_num: 2 skip_layers: \"po*\" skip_fusion_layers: \"conv\"\n"
+    "common_config { ifmr_quantize { search_step: 0.05 } }\n"
+    "override_layer_configs { layer_name: \"fc\"\n"
+    "  calibration_config { arq_quantize { channel_wise: false } } }\n";
 
 typedef struct net {
   temp_folder folder;
@@ -64,6 +69,7 @@ static inline int net_make(void **state) {
       AMCT_OK);
   temp_write(temp_path(&n->folder, "record.txt"), k_record);
   temp_write(temp_path(&n->folder, "config.json"), k_config);
+  temp_write(temp_path(&n->folder, "simple.cfg"), k_cfg);
   amct_buffer_free(&bytes);
   amct_graph_free(graph);
   *state = n;
@@ -88,6 +94,14 @@ static inline amct_status run_create_config(const net *n, amct_error *err) {
                                   &options, err);
 }
 
+static inline amct_status run_create_from_cfg(const net *n, amct_error *err) {
+  amct_config_options options = AMCT_CONFIG_OPTIONS_INIT;
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  options.config_defination = temp_path(&n->folder, "simple.cfg");
+  return amct_create_quant_config(&source, temp_path(&n->folder, "made/config.json"),
+                                  &options, err);
+}
+
 static inline amct_status run_quantize(const net *n, amct_error *err) {
   const char *const names[] = {"prob"};
   const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
@@ -103,6 +117,12 @@ static inline amct_status run_save(const net *n, amct_error *err) {
   const char *const names[] = {"prob"};
   return amct_save_model(temp_path(&n->folder, "net.pb"), (amct_strings){names, 1},
                          temp_path(&n->folder, "record.txt"),
+                         temp_path(&n->folder, "made/model"), err);
+}
+
+static inline amct_status run_fuse(const net *n, amct_error *err) {
+  const char *const names[] = {"prob"};
+  return amct_fuse_model(temp_path(&n->folder, "net.pb"), (amct_strings){names, 1},
                          temp_path(&n->folder, "made/model"), err);
 }
 
@@ -124,8 +144,10 @@ typedef struct call {
 
 static const call k_calls[] = {
     {"create_quant_config", run_create_config, {"made/config.json"}},
+    {"create_quant_config, cfg", run_create_from_cfg, {"made/config.json"}},
     {"quantize_model", run_quantize, {"made/record.txt"}},
     {"save_model", run_save, {"made/model_quant.json", "made/model_quantized.pb"}},
+    {"fuse_model", run_fuse, {"made/model_fused.pb"}},
     {"describe_plan", run_describe, {NULL}},
 };
 enum { CALL_COUNT = sizeof k_calls / sizeof *k_calls };
