@@ -29,7 +29,7 @@ static amct_status check_options(const char *config_file,
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "config_file is empty");
   if (options->config_defination && !*options->config_defination)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "config_defination is empty");
-  if (options->batch_num <= 0)
+  if (!options->config_defination && options->batch_num <= 0)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "batch_num is %lld: it must be over 0",
                      (long long)options->batch_num);

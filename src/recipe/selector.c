@@ -73,6 +73,10 @@ amct_status amct_selector_check(const amct_selector *selector, amct_candidates *
   if (++among->patterns > AMCT_SELECTOR_PATTERNS_MAX)
     return amct_config_fail(err, place, NULL, ": more than %d patterns",
                             AMCT_SELECTOR_PATTERNS_MAX);
+  if (strlen(selector->text) > AMCT_SELECTOR_BYTES_MAX)
+    return amct_config_fail(err, place, NULL,
+                            ": a pattern of %zu bytes: at most %d are taken",
+                            strlen(selector->text), AMCT_SELECTOR_BYTES_MAX);
   for (size_t i = 0; i < among->count; i++)
     if (amct_selector_takes(selector, among->at[i])) return AMCT_OK;
   return fail_empty(selector, among, place, err);

@@ -7,7 +7,8 @@
 
 #include "graph/graph.h"
 
-enum { AMCT_SELECTOR_PATTERNS_MAX = 1000 }; /* each is held against each layer */
+/* Each pattern is held against each layer. */
+enum { AMCT_SELECTOR_PATTERNS_MAX = 1000, AMCT_SELECTOR_BYTES_MAX = 255 };
 
 typedef enum amct_select_kind {
   AMCT_SELECT_NAME,

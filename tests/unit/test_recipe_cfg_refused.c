@@ -26,7 +26,7 @@ typedef struct refused {
   "override_layer_types { layer_type: \"" name "\"\n calibration_config { " body " } }"
 #define LAYER(name, body)                                                                \
   "override_layer_configs { layer_name: \"" name "\"\n calibration_config { " body " } " \
-                                                                                   "}"
+  "}"
 #define WISE "arq_quantize { channel_wise: true }"
 #define TENSOR(body) "\ntensor_quantize { " body " }"
 
@@ -236,6 +236,15 @@ static void patterns_have_a_limit(void **data) {
   amct_error err = {0};
   assert_int_equal(apply_file(s, path, &recipe, &err), AMCT_BAD_CONFIG);
   expect_text(&err, "line 1001: skip_layers: more than 1000 patterns", 0);
+  amct_recipe_free(&recipe);
+
+  char text[400];
+  snprintf(text, sizeof text, "skip_layers: \"%0256d*\"", 0);
+  temp_write(path, text);
+  err = (amct_error){0};
+  recipe = (amct_recipe){0};
+  assert_int_equal(apply_file(s, path, &recipe, &err), AMCT_BAD_CONFIG);
+  expect_text(&err, "skip_layers: a pattern of 257 bytes: at most 255 are taken", 1);
   amct_recipe_free(&recipe);
 }
 
