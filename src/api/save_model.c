@@ -58,8 +58,7 @@ static amct_status read_factors(flow *f, const char *record_file, amct_error *er
     if (f->record.layers.at[i].has_data) return AMCT_OK;
   return amct_fail(err, AMCT_NOT_READY, NULL,
                    "%s holds no factors: run the calibration batches (batch_num of the "
-                   "configuration) before "
-                   "save_model",
+                   "configuration) first, in a session opened after quantize_model",
                    record_file);
 }
 

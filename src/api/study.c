@@ -15,17 +15,35 @@ static amct_status check_output(const amct_study *study, const char *name,
   return AMCT_OK;
 }
 
-amct_status amct_study_load(amct_study *study, const amct_source *source,
-                            amct_strings outputs, amct_error *err) {
-  const char *label = source->path ? source->path : "graph";
+static amct_status load(amct_study *study, const amct_source *source, const char *label,
+                        amct_error *err) {
   const amct_slice bytes = {source->data, source->size};
   if (source->data)
     AMCT_TRY(amct_graph_read(&study->graph, bytes, label, err));
-  else if (!source->path || !*source->path)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "the path of the model is empty");
   else
     AMCT_TRY(amct_graph_load(&study->graph, label, err));
-  AMCT_TRY(amct_graph_verify(study->graph, err));
+  return amct_graph_verify(study->graph, err);
+}
+
+/* What is wrong with a file, with its name and the place in it. */
+static amct_status fail_file(const char *label, const amct_error *wrong,
+                             amct_error *err) {
+  const char *node = *wrong->node ? wrong->node : NULL;
+  if (wrong->status == AMCT_IO || wrong->status == AMCT_OUT_OF_MEMORY)
+    return amct_fail(err, wrong->status, node, "%s", wrong->text);
+  if (wrong->byte_offset == 0)
+    return amct_fail(err, wrong->status, node, "%s: %s", label, wrong->text);
+  return amct_fail_at(err, wrong->status, node, wrong->byte_offset, "%s: byte %llu: %s",
+                      label, (unsigned long long)wrong->byte_offset, wrong->text);
+}
+
+amct_status amct_study_load(amct_study *study, const amct_source *source,
+                            amct_strings outputs, amct_error *err) {
+  const char *label = source->path ? source->path : "graph";
+  amct_error wrong = {0};
+  if (!source->data && (!source->path || !*source->path))
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "the path of the model is empty");
+  if (load(study, source, label, &wrong) != AMCT_OK) return fail_file(label, &wrong, err);
   for (size_t i = 0; i < outputs.count; i++)
     AMCT_TRY(check_output(study, outputs.at[i], err));
   return AMCT_OK;

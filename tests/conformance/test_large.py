@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large graphs: files over 2 GB, 100,000 nodes, 10,000 layers, names of 64 KB."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import amct_tensorflow as amct
+import models
+
+v1 = tf.compat.v1
+
+LAYERS = 12_500
+HUGE = (2 << 30) + (100 << 20)  # bytes of the constant
+FLOAT = v1.AttrValue(type=tf.float32.as_datatype_enum)
+
+
+def record_of(scales):
+    """A record of layers with one weight scale each."""
+    return "".join(
+        'record {{\n  key: "{}"\n  value {{\n    scale_d: 0.02\n    offset_d: -128\n    scale_w: {}\n'
+        "    offset_w: 0\n  }}\n}}\n".format(name, scale)
+        for name, scale in scales
+    )
+
+
+def constant(definition, name, values):
+    node = definition.node.add(name=name, op="Const")
+    node.attr["dtype"].CopyFrom(FLOAT)
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(values, np.float32)))
+    return name
+
+
+def chain(layers, prefix=""):
+    """A chain of 1x1 convolutions with batch norm and Relu, eight nodes each, made node by node."""
+    definition = v1.GraphDef()
+    last = "input"
+    node = definition.node.add(name=last, op="Placeholder")
+    node.attr["dtype"].CopyFrom(FLOAT)
+    node.attr["shape"].CopyFrom(v1.AttrValue(shape=tf.TensorShape((None, 1, 1, 1)).as_proto()))
+    for i in range(layers):
+        name = "{}layer{}".format(prefix, i)
+        conv = definition.node.add(name=name + "/conv", op="Conv2D")
+        conv.input.extend([last, constant(definition, name + "/w", np.full((1, 1, 1, 1), 0.5))])
+        conv.attr["T"].CopyFrom(FLOAT)
+        conv.attr["strides"].list.i.extend([1, 1, 1, 1])
+        conv.attr["padding"].s = b"SAME"
+        norm = definition.node.add(name=name + "/bn", op="FusedBatchNormV3")
+        norm.input.append(conv.name)
+        norm.input.extend(constant(definition, "{}/{}".format(name, p), [v]) for p, v in zip("gbmv", (2, 0, 0, 1)))
+        norm.attr["T"].CopyFrom(FLOAT)
+        norm.attr["U"].CopyFrom(FLOAT)
+        norm.attr["is_training"].b = False
+        norm.attr["epsilon"].f = 1e-3
+        relu = definition.node.add(name=name + "/relu", op="Relu", input=[norm.name])
+        relu.attr["T"].CopyFrom(FLOAT)
+        last = relu.name
+    return definition, last
+
+
+def test_ten_thousand_layers():
+    """Twelve thousand, in 100,000 nodes."""
+    definition, last = chain(LAYERS)
+    assert len(definition.node) == 8 * LAYERS + 1
+    pb = models.write_pb(definition, "model.pb")
+    names = ["layer{}/conv".format(i) for i in range(LAYERS)]
+    Path("record.txt").write_text(record_of((name, "0.0079") for name in names))
+    amct.save_model(pb, [last], "record.txt", "m")
+    quantized = v1.GraphDef.FromString(Path("m_quantized.pb").read_bytes())
+    ops = {}
+    for node in quantized.node:
+        ops[node.op] = ops.get(node.op, 0) + 1
+    for op in ("AscendQuant", "AscendWeightQuant", "AscendDequant", "BiasAdd"):
+        assert ops[op] == LAYERS
+    assert "FusedBatchNormV3" not in ops
+
+
+def test_names_of_64_kilobytes():
+    prefix = "scope/" + "x" * 65_000 + "/"
+    definition, last = chain(2, prefix)
+    pb = models.write_pb(definition, "model.pb")
+    Path("record.txt").write_text(record_of([(prefix + "layer0/conv", "0.0079")]))
+    amct.save_model(pb, [last], "record.txt", "m")
+    quantized = v1.GraphDef.FromString(Path("m_quantized.pb").read_bytes())
+    assert prefix + "layer0/conv" in {node.name for node in quantized.node}
+    assert sum(node.op == "AscendDequant" for node in quantized.node) == 1
+    Path("record.txt").write_text(record_of([(prefix + "other/conv", "0.0079")]))
+    with pytest.raises(amct.RecordError):  # the text is cut, not the buffer run over
+        amct.save_model(pb, [last], "record.txt", "m")
+
+
+def varint(value):
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number, size):
+    """Tag and length of a field of `size` bytes."""
+    return bytes([number << 3 | 2]) + varint(size)
+
+
+def huge_constant():
+    """The NodeDef fields before the content of a float Const of HUGE bytes, and their sizes."""
+    shape = field(2, 0)  # of TensorProto: tensor_shape
+    dim = b"\x08" + varint(HUGE // 4)
+    shape_body = field(2, len(dim)) + dim
+    shape = field(2, len(shape_body)) + shape_body
+    head = b"\x08\x01" + shape + field(4, HUGE)
+    tensor = len(head) + HUGE
+    value = field(8, tensor)
+    key = field(1, 5) + b"value"
+    entry = len(key) + len(field(2, len(value) + tensor)) + len(value) + tensor
+    dtype_value = b"\x30\x01"
+    dtype = field(1, 5) + b"dtype" + field(2, len(dtype_value)) + dtype_value
+    name = field(1, 4) + b"huge" + field(2, 5) + b"Const" + field(5, len(dtype)) + dtype
+    node = len(name) + len(field(5, entry)) + entry
+    before = field(1, node) + name + field(5, entry) + key + field(2, len(value) + tensor) + value + head
+    return before
+
+
+def test_a_file_over_2_gb():
+    """A network beside a constant of 2.1 GB: fused, quantized and saved from file to file."""
+    disk = os.statvfs(".")
+    if disk.f_bavail * disk.f_frsize < 3 * HUGE:
+        pytest.skip("not enough disk")
+    definition = models.graph_of().as_graph_def()
+    node = definition.node.add(name="large", op="Identity", input=["huge"])
+    node.attr["T"].CopyFrom(FLOAT)
+    with open("model.pb", "wb") as file:
+        file.write(huge_constant())
+        file.seek(HUGE, os.SEEK_CUR)  # sparse: zeros
+        file.write(definition.SerializeToString())
+    graph = models.graph_of()
+    amct.create_quant_config("config.json", graph)
+    amct.quantize_model(graph, "config.json", "record.txt")
+    expected = models.run(graph, [models.images(8)])[0]
+    amct.save_model("model.pb", [models.OUTPUT, "large"], "record.txt", "m")
+    size = os.path.getsize("m_quantized.pb")
+    assert size > HUGE
+    with open("m_quantized.pb", "rb") as file:
+        assert file.read(len(huge_constant())) == huge_constant()
+        file.seek(HUGE, os.SEEK_CUR)
+        rest = v1.GraphDef.FromString(file.read())
+    os.remove("m_quantized.pb")
+    os.remove("model.pb")
+    kept = [node for node in rest.node if node.name != "large"]
+    quantized = v1.GraphDef(node=kept, versions=rest.versions)
+    assert not any("BatchNorm" in node.op for node in quantized.node)
+    models.write_pb(quantized, "small.pb")
+    found = models.run(models.load("small.pb"), [models.images(8)])[0]
+    assert np.abs(found - expected).max() < 0.2
+
+
+def test_a_live_graph_over_2_gb():
+    """TensorFlow cannot hand it over: said in one sentence, and nothing is written."""
+    with open("/proc/meminfo") as file:
+        available = next(int(line.split()[1]) for line in file if line.startswith("MemAvailable"))
+    if available < 14 << 20:
+        pytest.skip("not enough memory")
+    with tf.Graph().as_default() as graph:
+        models.network()
+        for i in range(2):
+            tf.constant(np.zeros(280 << 20, np.float32), name="huge{}".format(i))
+    with pytest.raises(amct.GraphError, match="2 GB"):
+        amct.create_quant_config("config.json", graph)
+    assert not os.path.exists("config.json")
+
+
