@@ -10,6 +10,7 @@
 #ifndef AMCT_EDITS_H
 #define AMCT_EDITS_H
 
+#include "base/map.h"
 #include "graph/attrs.h"
 
 typedef struct amct_edits amct_edits;
@@ -87,6 +88,11 @@ AMCT_NODISCARD amct_status amct_edits_apply(amct_edits *edits, amct_error *err);
  */
 AMCT_NODISCARD amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
                                             size_t keep_count, amct_error *err);
+
+/** The nodes that amct_graph_sweep would remove: key and value are the node. */
+AMCT_NODISCARD amct_status amct_graph_orphans(amct_map *orphans, amct_graph *graph,
+                                              const char *const *keep, size_t keep_count,
+                                              amct_error *err);
 
 /** Reading a list, for the live graph. */
 typedef enum amct_edit_kind {

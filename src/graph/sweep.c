@@ -54,9 +54,8 @@ static bool waits_for_nothing(const amct_node *node) {
 }
 
 typedef struct sweep {
-  amct_edits *edits;
   uint32_t *uses; /* readers left, by node index; edges that order nothing do not count */
-  uint32_t *stack; /* nodes to remove */
+  uint32_t *stack; /* nodes to look at */
   size_t depth;
   uint64_t keep; /* mark of the nodes that stay */
 } sweep;
@@ -75,42 +74,58 @@ static uint32_t count_uses(const amct_node *node) {
   return count;
 }
 
-static void run(sweep *s, const amct_graph *graph) {
+static amct_status run(sweep *s, const amct_graph *graph, amct_map *orphans,
+                       amct_error *err) {
   for (size_t i = 0; i < graph->node_count; i++)
     s->uses[i] = count_uses(graph->nodes[i]);
   for (size_t i = 0; i < graph->node_count; i++)
     consider(s, graph->nodes[i]);
   while (s->depth > 0) {
     amct_node *node = graph->nodes[s->stack[--s->depth]];
-    amct_edits_detach(s->edits, node);
+    AMCT_TRY(amct_map_set(orphans, node, node, err));
     for (uint32_t i = 0; i < node->input_count; i++) {
       amct_node *source = node->inputs[i].node;
       if (i >= node->data_count && waits_for_nothing(source)) continue;
       if (--s->uses[source->index] == 0) consider(s, source);
     }
   }
+  return AMCT_OK;
+}
+
+amct_status amct_graph_orphans(amct_map *orphans, amct_graph *graph,
+                               const char *const *keep, size_t keep_count,
+                               amct_error *err) {
+  sweep s = {.uses = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
+             .stack = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
+             .keep = ++graph->marks};
+  amct_status status = s.uses && s.stack ? AMCT_OK : amct_fail_memory(err);
+  for (size_t i = 0; i < keep_count && status == AMCT_OK; i++) {
+    const amct_node *node = amct_graph_find(graph, keep[i]);
+    if (node != NULL) node->body->mark = s.keep;
+  }
+  if (status == AMCT_OK) status = run(&s, graph, orphans, err);
+  amct_free(s.uses);
+  amct_free(s.stack);
+  return status;
 }
 
 amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
                              size_t keep_count, amct_error *err) {
-  amct_status status = AMCT_OK;
-  sweep s = {.edits = amct_edits_new(graph),
-             .uses = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
-             .stack = amct_alloc_array(graph->node_count + 1, sizeof(uint32_t)),
-             .keep = ++graph->marks};
-  if (s.edits == NULL || s.uses == NULL || s.stack == NULL) {
+  amct_map orphans = {0};
+  amct_edits *edits = NULL;
+  amct_status status = amct_graph_orphans(&orphans, graph, keep, keep_count, err);
+  if (status != AMCT_OK || orphans.count == 0) goto done;
+  edits = amct_edits_new(graph);
+  if (edits == NULL) {
     status = amct_fail_memory(err);
     goto done;
   }
-  for (size_t i = 0; i < keep_count; i++) {
-    const amct_node *node = amct_graph_find(graph, keep[i]);
-    if (node != NULL) node->body->mark = s.keep;
-  }
-  run(&s, graph);
-  if (amct_edits_size(s.edits) > 0) status = amct_edits_apply(s.edits, err);
+  for (size_t i = 0; i < graph->node_count; i++)
+    if (amct_map_get(&orphans, graph->nodes[i]))
+      amct_edits_detach(edits, graph->nodes[i]);
+  status = amct_edits_apply(edits, err);
 done:
-  amct_edits_free(s.edits);
-  amct_free(s.uses);
-  amct_free(s.stack);
+  amct_edits_free(edits);
+  amct_map_free(&orphans);
   return status;
 }

@@ -50,11 +50,13 @@ bool amct_row_takes(const amct_row *row, const char *op) {
 /* ---- matching ---- */
 
 /* Who else reads a node that its row alone may read: one use by `reader` is the pattern's
- * own. */
-static const amct_node *other_reader(const amct_node *node, const amct_node *reader) {
+ * own, and orphans are none. */
+static const amct_node *other_reader(const run *r, const amct_node *node,
+                                     const amct_node *reader) {
   bool own = false;
   for (uint32_t i = 0; i < node->use_count; i++) {
     const amct_use *use = &node->uses[i];
+    if (amct_map_get(&r->pass.plan->orphans, use->node)) continue;
     if (own || use->node != reader || use->input >= reader->data_count) return use->node;
     own = true;
   }
@@ -64,7 +66,7 @@ static const amct_node *other_reader(const amct_node *node, const amct_node *rea
 /* AMCT_OUT_OF_MEMORY, or reason set or not. */
 static amct_status check_sole_use(run *r, const char *what, const amct_node *node,
                                   const amct_node *reader) {
-  const amct_node *other = other_reader(node, reader);
+  const amct_node *other = other_reader(r, node, reader);
   if (other)
     return amct_decline(&r->pass, "%s \"%s\" is also read by %s \"%s\"", what, node->name,
                         other->op, other->name);

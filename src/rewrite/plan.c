@@ -15,13 +15,52 @@ static const amct_rule *const k_rules[] = {
 #include "rewrite/rules.def"
 #undef RULE
 };
-enum { RULE_COUNT = sizeof k_rules / sizeof *k_rules };
+enum { RULE_COUNT = sizeof k_rules / sizeof *k_rules, ROUNDS_MAX = 8 };
 
 static int by_place(const void *a, const void *b) {
   const amct_decision *x = a, *y = b;
-  if (x->root != y->root)
-    return (x->root->index > y->root->index) - (x->root->index < y->root->index);
+  if (x->place != y->place) return x->place > y->place ? 1 : -1;
   return (x->turn > y->turn) - (x->turn < y->turn);
+}
+
+static bool is_root(const char *op) {
+  for (size_t i = 0; i < RULE_COUNT; i++)
+    if (amct_row_takes(&k_rules[i]->row[0], op)) return true;
+  return false;
+}
+
+/* Places in the file before anything changes: roots may go, and the others move up. */
+static amct_status note_places(amct_plan *plan, amct_error *err) {
+  for (size_t i = 0; i < amct_graph_count(plan->graph); i++) {
+    const amct_node *node = amct_graph_at(plan->graph, i);
+    if (is_root(node->op))
+      AMCT_TRY(amct_map_set(&plan->places, node, (void *)(uintptr_t)(i + 1), err));
+  }
+  return AMCT_OK;
+}
+
+static amct_status run_rule(amct_plan *plan, const amct_rule *rule, amct_error *err) {
+  const amct_plan_options *options = &plan->options;
+  const size_t before = plan->done;
+  AMCT_TRY(amct_rule_run(plan, rule, options, err));
+  if (plan->done == before) return AMCT_OK;
+  amct_map_free(&plan->orphans);
+  return amct_graph_orphans(&plan->orphans, plan->graph, options->outputs,
+                            options->output_count, err);
+}
+
+/* All rules, until a round changes nothing: what a fusion orphans may be all that kept
+ * another from its place. */
+static amct_status run_rules(amct_plan *plan, amct_error *err) {
+  size_t before;
+  int rounds = 0;
+  AMCT_TRY(note_places(plan, err));
+  do {
+    before = plan->done;
+    for (size_t i = 0; i < RULE_COUNT; i++)
+      AMCT_TRY(run_rule(plan, k_rules[i], err));
+  } while (plan->done > before && ++rounds < ROUNDS_MAX);
+  return AMCT_OK;
 }
 
 amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
@@ -32,8 +71,7 @@ amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
   if (!plan) return amct_fail_memory(err);
   plan->graph = graph;
   plan->options = *options;
-  for (size_t i = 0; i < RULE_COUNT && options->do_fusion && status == AMCT_OK; i++)
-    status = amct_rule_run(plan, k_rules[i], options, err);
+  if (options->do_fusion) status = run_rules(plan, err);
   if (status != AMCT_OK) {
     amct_plan_free(plan);
     return status;
@@ -85,7 +123,9 @@ const amct_made *amct_plan_made(const amct_plan *plan, const amct_node *node) {
 amct_status amct_plan_decide(amct_plan *plan, amct_decision decision, amct_error *err) {
   /* the map holds no zero: place + 1 */
   const size_t earlier = (size_t)(uintptr_t)amct_map_get(&plan->refused, decision.root);
+  decision.place = (size_t)(uintptr_t)amct_map_get(&plan->places, decision.root);
   decision.turn = plan->turns++;
+  plan->done += decision.reason == NULL;
   if (earlier)
     plan->decisions.at[earlier - 1] = decision;
   else if (!AMCT_VEC_PUSH(&plan->decisions, decision))
@@ -135,5 +175,7 @@ void amct_plan_free(amct_plan *plan) {
   amct_map_free(&plan->fold_by_layer);
   amct_map_free(&plan->made_by_name);
   amct_map_free(&plan->refused);
+  amct_map_free(&plan->places);
+  amct_map_free(&plan->orphans);
   amct_free(plan);
 }

@@ -46,7 +46,8 @@ typedef struct amct_decision {
   const char *layer;     /* layer folded into; "" if none */
   const char *reason;    /* NULL: done; else why not, in words that say what to change */
   const amct_node *root; /* the node of that name */
-  size_t turn;           /* set by amct_plan_decide */
+  size_t place, turn;    /* set by amct_plan_decide: of the root in the file; of the
+                            decision */
 } amct_decision;
 
 typedef struct amct_plan_options {
@@ -63,11 +64,13 @@ typedef struct amct_plan {
   AMCT_VEC(amct_fold *) folds;
   AMCT_VEC(amct_made *) made;
   AMCT_VEC(amct_decision) decisions; /* in file order of the batch norms */
-  size_t turns;                      /* decisions taken */
-  amct_map fold_by_layer, made_by_name, refused;
+  size_t turns, done;                /* decisions taken; places fused */
+  amct_map fold_by_layer, made_by_name, refused, places;
+  amct_map orphans; /* nodes that only the sweep will look at; they are no readers */
 } amct_plan;
 
-/** Runs the rules of rules.def over `graph`, which the plan borrows and changes. */
+/** Runs the rules of rules.def until nothing changes, over `graph`, which the plan
+ * borrows and changes. */
 AMCT_NODISCARD amct_status amct_plan_make(amct_plan **out, amct_graph *graph,
                                           const amct_plan_options *options,
                                           amct_error *err);

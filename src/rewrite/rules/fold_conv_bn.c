@@ -26,7 +26,7 @@ static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_erro
   for (uint32_t i = sum->data_count; i < sum->input_count; i++)
     amct_spec_input(spec, amct_edge_text(sum->inputs[i]));
   amct_spec_origin(spec, sum->name);
-  amct_edits_remove(pass->edits, sum);
+  amct_edits_detach(pass->edits, sum);
   return AMCT_OK;
 }
 

@@ -8,8 +8,7 @@
  *           bias as in fold_conv_bn. Where their data come from is of no account: the
  *           parts of a Split, or any others
  *   after   concat(bias_add(conv(data, weight'), bias'), ...), under the batch norm's
- *           name. A convolution's bias addition keeps its name; a new one is called
- *           <convolution>/bias_add
+ *           name; the bias additions are called <convolution>/bias_add
  *
  * Formulas as in fold_conv_bn, each convolution with its part of the parameters, cut in
  * the order of the concat.
@@ -94,25 +93,25 @@ static amct_status match_branches(amct_pass *pass, group *g, amct_error *err) {
 
 /* ---- edits ---- */
 
-/* The layer gets its BiasAdd: in place of the one that it has, or a new one. */
+/* The layer gets a BiasAdd of a new name, since its value is none that the graph had. */
 static amct_status commit_branch(amct_pass *pass, const amct_norm_fold *fold,
                                  const char **tensor, amct_error *err) {
   amct_node *sum = fold->match->node[ROW_SUM], *conv = fold->match->node[ROW_CONV];
-  if (sum) {
-    *tensor = sum->name;
-    return amct_norm_commit(pass, fold, amct_edits_replace(pass->edits, sum, "BiasAdd"),
-                            sum, err);
-  }
+  amct_node *near = sum ? sum : conv;
+  if (sum) amct_edits_detach(pass->edits, sum);
   const char *wanted = amct_arena_format(pass->arena, "%s/bias_add", conv->name);
   *tensor = wanted ? amct_edits_free_name(pass->edits, wanted) : NULL;
   if (!*tensor) return amct_fail_memory(err);
-  amct_spec *spec = amct_edits_add(pass->edits, *tensor, "BiasAdd", conv, false);
-  amct_spec_device(spec, conv->device);
+  amct_spec *spec = amct_edits_add(pass->edits, *tensor, "BiasAdd", near, false);
+  amct_spec_device(spec, near->device);
+  for (uint32_t i = sum ? sum->data_count : 0; sum && i < sum->input_count; i++)
+    amct_spec_input(spec, amct_edge_text(sum->inputs[i]));
   return amct_norm_commit(pass, fold, spec, conv, err);
 }
 
 /* The concat under the batch norm's name. */
-static void move_concat(amct_pass *pass, const group *g, const char *const *tensors) {
+static amct_status move_concat(amct_pass *pass, const group *g,
+                               const char *const *tensors, amct_error *err) {
   const amct_node *concat = g->concat;
   amct_spec *spec = amct_edits_replace(pass->edits, g->match->node[ROW_NORM], concat->op);
   amct_slice key, value;
@@ -123,10 +122,12 @@ static void move_concat(amct_pass *pass, const group *g, const char *const *tens
   }
   for (size_t i = 0; amct_attr_at(concat, i, &key, &value); i++) {
     const char *text = amct_arena_text(pass->arena, (const char *)key.data, key.size);
-    if (text) amct_spec_raw(spec, text, value);
+    if (!text) return amct_fail_memory(err);
+    amct_spec_raw(spec, text, value);
   }
   amct_spec_origin(spec, concat->name);
-  amct_edits_remove(pass->edits, g->concat);
+  amct_edits_detach(pass->edits, g->concat);
+  return AMCT_OK;
 }
 
 static amct_status commit(amct_pass *pass, const group *g, amct_error *err) {
@@ -137,8 +138,8 @@ static amct_status commit(amct_pass *pass, const group *g, amct_error *err) {
     status = commit_branch(pass, &g->folds[i], &tensors[i], err);
     amct_buffer_format(&names, "%s%s", i ? "," : "", g->branches[i].node[ROW_CONV]->name);
   }
+  if (status == AMCT_OK) status = move_concat(pass, g, tensors, err);
   if (status == AMCT_OK) {
-    move_concat(pass, g, tensors);
     pass->layers =
         names.failed ? NULL
                      : amct_arena_text(pass->arena, (const char *)names.data, names.size);

@@ -264,7 +264,7 @@ static amct_status commit(amct_pass *pass, const chain *c, amct_error *err) {
   amct_spec_text(spec, "data_format", c->axis == 1 ? "NCHW" : "NHWC");
   amct_spec_bool(spec, "is_training", false);
   amct_spec_origin(spec, product->name);
-  amct_edits_remove(pass->edits, c->product);
+  amct_edits_detach(pass->edits, c->product);
   return AMCT_OK;
 }
 
