@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin names for what tools/ does. Nothing needs to be installed before.
-.PHONY: demo test wheel lint format clean
+.PHONY: demo test bench wheel lint format clean
 
 demo: ## set up, build, install, and quantize a network on real pictures
 	tools/setup.sh demo
@@ -9,6 +9,12 @@ demo: ## set up, build, install, and quantize a network on real pictures
 test: ## set up and run every test
 	tools/setup.sh test
 	tools/test.sh
+
+bench: ## ratios: calibrating, quantizing and saving against TensorFlow and a file copy
+	tools/setup.sh demo
+	PATH="$$PWD/.venv/bin:$$PATH" cmake -S . -B build/bench-kernels -G Ninja -DAMCT_BENCH=ON >build/bench-kernels.log
+	PATH="$$PWD/.venv/bin:$$PATH" cmake --build build/bench-kernels --target bench_kernels
+	AMCT_BENCH_KERNELS=build/bench-kernels/bench/bench_kernels .venv/bin/python bench/bench.py
 
 wheel: ## the package in dist/
 	tools/setup.sh wheel

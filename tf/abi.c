@@ -33,7 +33,7 @@ static bool find(void *slot, const char *name) {
   return *(void **)slot != NULL;
 }
 
-enum need { ALL, NEW, OLD };
+enum need { ALL, NEW, OLD, MORE };
 
 /* NULL, or the first function of `need` that is missing. */
 static const char *find_all(enum need need) {
@@ -54,6 +54,7 @@ const char *amct_tf_load(void) {
     return "this TensorFlow lacks functions of the C API that the ops need; versions "
            "that "
            "work are 1.15 and those from 2.12 on";
+  (void)find_all(MORE);
   if (!find_all(NEW)) return NULL;
   const char *reason = NULL;
   g_is_1_15 = !find_all(OLD) && amct_tf_1_15_load(&reason);
@@ -84,19 +85,49 @@ static size_t bytes_each(int type) {
   return type == 2 ? 8 : type == 19 ? 2 : 4; /* double, half, float */
 }
 
+/* Dimensions and number of elements. Returns the rank, or -1 and a status. */
+static int read_dims(const TF_Tensor *tensor, int64_t dims[RANK_MAX], size_t *count,
+                     TF_Status *status) {
+  const int rank = tf.TF_NumDims(tensor);
+  *count = 1;
+  if (rank < 0 || rank > RANK_MAX) {
+    tf.TF_SetStatus(status, TF_INVALID_ARGUMENT, "a tensor of more than 254 dimensions");
+    return -1;
+  }
+  for (int i = 0; i < rank; i++) {
+    dims[i] = tf.TF_Dim(tensor, i);
+    *count *= (size_t)dims[i]; /* the tensor exists, so its size fits */
+  }
+  return rank;
+}
+
+TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, TF_Tensor **tensor,
+                               TF_Status *status) {
+  static const int k_input = 0;
+  int64_t dims[RANK_MAX];
+  size_t count;
+  TF_Tensor *output = NULL;
+  int forwarded = 0;
+  if (!tf.TF_ForwardInputOrAllocateOutput) {
+    output = amct_tf_output(context, 0, *tensor, tf.TF_TensorType(*tensor), status);
+    tf.TF_DeleteTensor(*tensor);
+  } else {
+    const int rank = read_dims(*tensor, dims, &count, status);
+    tf.TF_DeleteTensor(*tensor); /* as long as we look, its memory is read by another */
+    if (rank >= 0)
+      output = tf.TF_ForwardInputOrAllocateOutput(context, &k_input, 1, 0, dims, rank,
+                                                  &forwarded, status);
+  }
+  *tensor = NULL;
+  return output;
+}
+
 TF_Tensor *amct_tf_output(TF_OpKernelContext *context, int index, const TF_Tensor *like,
                           int type, TF_Status *status) {
   int64_t dims[RANK_MAX];
-  const int rank = tf.TF_NumDims(like);
-  size_t count = 1;
-  if (rank < 0 || rank > RANK_MAX) {
-    tf.TF_SetStatus(status, TF_INVALID_ARGUMENT, "a tensor of more than 254 dimensions");
-    return NULL;
-  }
-  for (int i = 0; i < rank; i++) {
-    dims[i] = tf.TF_Dim(like, i);
-    count *= (size_t)dims[i]; /* the tensor exists, so its size fits */
-  }
+  size_t count;
+  const int rank = read_dims(like, dims, &count, status);
+  if (rank < 0) return NULL;
   /* 1.15's function has no status argument; one too many does no harm in this ABI */
   TF_Tensor *tensor = tf.TF_AllocateOutput(context, index, type, dims, rank,
                                            count * bytes_each(type), status);

@@ -43,7 +43,8 @@ enum {
 };
 
 // clang-format off
-/* need, result, name, arguments; need: ALL every version has it, NEW 1.15 does not, OLD only 1.15's way needs it */
+/* need, result, name, arguments; need: ALL every version has it, NEW 1.15 does not, OLD only 1.15's way needs it,
+   MORE it goes without */
 #define AMCT_TF_API(X)                                                                                      \
   X(ALL, TF_Status *, TF_NewStatus, (void))                                                                 \
   X(ALL, void, TF_DeleteStatus, (TF_Status *))                                                              \
@@ -80,6 +81,9 @@ enum {
   X(ALL, void *, TF_TensorData, (const TF_Tensor *))                                                        \
   X(ALL, void, TF_DeleteTensor, (TF_Tensor *))                                                              \
   X(NEW, TF_Buffer *, TF_OpKernelConstruction_GetNodeDef, (TF_OpKernelConstruction *, TF_Status *))         \
+  X(MORE, TF_Tensor *, TF_ForwardInputOrAllocateOutput, (TF_OpKernelContext *, const int *inputs, int input_count, \
+                                                         int output, const int64_t *dims, int rank,        \
+                                                         int *forwarded, TF_Status *))                     \
   X(OLD, void, TF_SetOutput, (TF_OpKernelContext *, int, const TF_Tensor *, TF_Status *))
 // clang-format on
 
@@ -111,6 +115,11 @@ bool amct_tf_nodedef(TF_OpKernelConstruction *construction, uint8_t **bytes, siz
  * tensor after filling it. */
 TF_Tensor *amct_tf_output(TF_OpKernelContext *context, int index, const TF_Tensor *like,
                           int type, TF_Status *status);
+
+/** The same of input 0's type and shape, in its memory where nobody else reads that any
+ * more. `*tensor`, a look at input 0, is deleted in any case; its data stay readable. */
+TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, TF_Tensor **tensor,
+                               TF_Status *status);
 
 /* abi_1_15.c */
 

@@ -27,11 +27,14 @@ static amct_status refuse_empty(const amct_tf_view *view, const char *what,
                    what, amct_tf_shape_text(view, shape));
 }
 
-/* Allocates y and runs `task` over the elements of x. */
+/* Gets y, over x where it may, and runs `task` over the elements of x, which is closed.
+ */
 static amct_status run_job(job *j, amct_pool_task *task, TF_OpKernelContext *context,
-                           const amct_tf_view *x, amct_error *err) {
+                           amct_tf_view *x, amct_error *err) {
   amct_tf_view y = {0};
-  amct_status status = amct_tf_new_output(context, 0, x, j->type, &y, err);
+  amct_status status = j->type == x->type
+                           ? amct_tf_output_over_input(context, x, &y, err)
+                           : amct_tf_new_output(context, 0, x, j->type, &y, err);
   if (status == AMCT_OK) {
     j->x = x->data;
     j->y = y.data;

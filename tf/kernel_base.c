@@ -118,12 +118,9 @@ amct_status amct_tf_input(TF_OpKernelContext *context, int index, amct_tf_view *
   return result;
 }
 
-amct_status amct_tf_new_output(TF_OpKernelContext *context, int index,
-                               const amct_tf_view *like, amct_dtype type,
-                               amct_tf_view *view, amct_error *err) {
-  TF_Status *status = tf.TF_NewStatus();
+/* The view of an output that was asked for, or what came instead. */
+static amct_status take_output(amct_tf_view *view, TF_Status *status, amct_error *err) {
   amct_status result = AMCT_OK;
-  view->tensor = amct_tf_output(context, index, like->tensor, (int)type, status);
   if (tf.TF_GetCode(status) != TF_OK)
     result = fail_as(status, err);
   else if (!view->tensor)
@@ -132,6 +129,21 @@ amct_status amct_tf_new_output(TF_OpKernelContext *context, int index,
     look(view);
   tf.TF_DeleteStatus(status);
   return result;
+}
+
+amct_status amct_tf_new_output(TF_OpKernelContext *context, int index,
+                               const amct_tf_view *like, amct_dtype type,
+                               amct_tf_view *view, amct_error *err) {
+  TF_Status *status = tf.TF_NewStatus();
+  view->tensor = amct_tf_output(context, index, like->tensor, (int)type, status);
+  return take_output(view, status, err);
+}
+
+amct_status amct_tf_output_over_input(TF_OpKernelContext *context, amct_tf_view *input,
+                                      amct_tf_view *view, amct_error *err) {
+  TF_Status *status = tf.TF_NewStatus();
+  view->tensor = amct_tf_output_over(context, &input->tensor, status);
+  return take_output(view, status, err);
 }
 
 void amct_tf_close(amct_tf_view *view) {

@@ -59,6 +59,8 @@ stage "C, gcc, release"
 c_tests release
 stage "C, clang, address and undefined-behaviour sanitizers"
 c_tests sanitize
+stage "C, clang, thread sanitizer"
+c_tests threads
 stage "fuzz targets, a minute each"
 tools/fuzz.sh 60
 

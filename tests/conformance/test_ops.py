@@ -352,3 +352,30 @@ def test_concurrent_runs_of_one_session():
             for thread in threads:
                 thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float16, tf.float64])
+def test_results_lie_over_inputs_that_nobody_else_reads(dtype):
+    """Memory may be used again; a value that is fed, fetched or read elsewhere is never touched."""
+    kind = dtype.as_numpy_dtype
+    x = np.linspace(-3, 3, 100_000).astype(kind).reshape(10, -1)
+    kept = x.copy()
+    with tf.Graph().as_default() as graph:
+        fed = v1.placeholder(dtype, [10, None])
+        constant = tf.constant(x)
+        variable = v1.get_variable("v", initializer=x)
+        outputs = []
+        for tensor in (fed, constant, variable, tf.reshape(fed, [-1]), tf.add(fed, fed)):
+            tensor = tf.identity(tensor)
+            op = node(graph, "AscendQuant", [tensor], kind, quant_bits=8, scale=40.0, offset=-3.0)
+            outputs += [op, tensor, tf.negative(tensor)]
+        with v1.Session(graph=graph) as session:
+            session.run(v1.global_variables_initializer())
+            for _ in range(3):
+                found = session.run(outputs + [fed, constant, variable], {fed: x})
+    assert np.array_equal(x, kept)
+    for value in found[-3:] + [found[1], found[4], found[7]]:
+        assert np.array_equal(value, kept)
+    for i, value in enumerate((kept, kept, kept, kept.reshape(-1), kept + kept)):
+        assert_bits(found[3 * i], quant(value, 40.0, -3.0, 8), "result")
+        assert np.array_equal(found[3 * i + 1], value) and np.array_equal(found[3 * i + 2], -value)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of a real size for the benchmarks, with random parameters."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+# expansion, channels, repeats, stride of MobileNetV2's stages
+STAGES = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+]
+INPUT, OUTPUT = "input:0", "logits"
+
+
+class Builder:
+    """Layers with seeded parameters, in the default graph."""
+
+    def __init__(self, seed=0):
+        self.random = np.random.default_rng(seed)
+        self.norms = 0
+
+    def weights(self, *shape):
+        """He-normal, float32."""
+        fan_in = np.prod(shape[:-1])
+        return (self.random.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
+
+    def norm(self, x, name):
+        """A batch norm in inference mode."""
+        channels = int(x.shape[-1])
+        draw = self.random.uniform
+        scale, variance = draw(0.5, 1.5, channels), draw(0.5, 1.5, channels)
+        offset, mean = draw(-0.3, 0.3, channels), draw(-0.3, 0.3, channels)
+        values = [v.astype(np.float32) for v in (scale, offset, mean, variance)]
+        self.norms += 1
+        return tf.nn.fused_batch_norm(x, *values, epsilon=1e-3, is_training=False, name=name)[0]
+
+    def conv(self, x, channels, size, stride, name):
+        """Conv2D and its batch norm."""
+        w = self.weights(size, size, int(x.shape[-1]), channels)
+        x = tf.nn.conv2d(x, w, strides=[1, stride, stride, 1], padding="SAME", name=name + "/Conv2D")
+        return self.norm(x, name + "/bn")
+
+    def depthwise(self, x, stride, name):
+        """A 3x3 depthwise convolution and its batch norm."""
+        channels = int(x.shape[-1])
+        w = (self.random.standard_normal((3, 3, channels, 1)) * np.sqrt(2 / 9)).astype(np.float32)
+        strides = [1, stride, stride, 1]
+        x = tf.nn.depthwise_conv2d_native(x, w, strides, "SAME", name=name + "/depthwise")
+        return self.norm(x, name + "/bn")
+
+    def bottleneck(self, x, expansion, channels, stride, name):
+        """Expand, filter, project; added to the input where the shapes agree."""
+        y = x
+        if expansion > 1:
+            y = tf.nn.relu6(self.conv(y, expansion * int(x.shape[-1]), 1, 1, name + "/expand"))
+        y = tf.nn.relu6(self.depthwise(y, stride, name + "/filter"))
+        y = self.conv(y, channels, 1, 1, name + "/project")
+        return x + y if stride == 1 and int(x.shape[-1]) == channels else y
+
+
+def mobilenet_v2(width=1.0, size=224, classes=1001):
+    """GraphDef of MobileNetV2's shape: 52 batch norms, 17 depthwise convolutions, AvgPool, logits."""
+
+    def scaled(channels):
+        return max(8, int(channels * width + 4) // 8 * 8)
+
+    b = Builder()
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, (None, size, size, 3), name=INPUT[:-2])
+        x = tf.nn.relu6(b.conv(x, scaled(32), 3, 2, "stem"))
+        for stage, (expansion, channels, repeats, stride) in enumerate(STAGES):
+            for i in range(repeats):
+                name = "stage{}/block{}".format(stage, i)
+                x = b.bottleneck(x, expansion, scaled(channels), stride if i == 0 else 1, name)
+        x = tf.nn.relu6(b.conv(x, max(1280, scaled(1280)), 1, 1, "head"))
+        side = int(x.shape[1])
+        x = tf.nn.avg_pool2d(x, side, 1, "VALID", name="pool")
+        w = b.weights(1, 1, int(x.shape[-1]), classes)
+        x = tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME", name="classifier/Conv2D")
+        x = tf.nn.bias_add(x, np.zeros(classes, np.float32), name="classifier/BiasAdd")
+        tf.reshape(x, [-1, classes], name=OUTPUT)
+    assert b.norms == 52
+    return graph.as_graph_def()
+
+
+def pictures(count, size=224, seed=1):
+    """float32 [count, size, size, 3] in [-1, 1): smooth, as pictures are."""
+    random = np.random.default_rng(seed)
+    coarse = random.uniform(0, 256, (count, size // 16 + 1, size // 16 + 1, 3))
+    x = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :size, :size]
+    x = np.clip(x + random.normal(0, 12, x.shape), 0, 255)
+    return (np.floor(x) / 128 - 1).astype(np.float32)
