@@ -251,7 +251,7 @@ static amct_status quantize_weights(deployer *d, const job *j, amct_error *err) 
 static amct_status quantize_bias(deployer *d, const job *j, amct_error *err) {
   amct_node *add = j->layer->bias;
   bool is_const = false;
-  amct_node *source = amct_param_source(add->inputs[1], &is_const);
+  amct_node *source = amct_vector_source(add->inputs[1], &is_const);
   if (!source || !is_const)
     return amct_fail(err, AMCT_UNSUPPORTED, j->name,
                      "the bias of layer \"%s\" is not a constant: freeze the graph first",

@@ -105,7 +105,7 @@ static amct_status find_bias(const finder *f, amct_layer *layer, amct_error *err
   }
   if (!add || strcmp(add->op, "BiasAdd") != 0 || add->data_count < 2) return AMCT_OK;
   if (amct_node_format(add) != amct_node_format(node)) return AMCT_OK;
-  source = amct_param_source(add->inputs[1], &is_const);
+  source = amct_vector_source(add->inputs[1], &is_const);
   if (!source) return AMCT_OK;
   AMCT_TRY(amct_param_shape(source, &shape, err));
   if (bias_counts(layer, source, &shape)) layer->bias = add;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rewrite/fold_values.h"
 
-#include "rewrite/vectors.h"
-
 /* Where there is no edge the value is known: ones or zeros. */
 static bool is_const(amct_edge edge) {
   bool constant = false;

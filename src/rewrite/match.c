@@ -6,7 +6,6 @@
 
 #include "base/map.h"
 #include "op/order.h"
-#include "rewrite/vectors.h"
 
 /* One run of a rule: passes over the roots that are left, until a pass rewrites nothing.
  */

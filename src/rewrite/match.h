@@ -22,8 +22,8 @@ typedef struct amct_row {
   const char *sums; /* "C|D": ops taken too if one operand, either, is a vector; that is
                        input 1 */
   uint8_t input[AMCT_ROW_INPUTS]; /* rows that feed data inputs 0, 1, ... */
-  bool vector;                    /* a parameter that is seen through Reshape too */
-  bool sole_use;                  /* read by its row alone, and not a model output */
+  bool vector;   /* a parameter that is seen through Reshape and the like */
+  bool sole_use; /* read by its row alone, and not a model output */
   bool optional; /* may be absent: then its first input stands in its place */
   bool layer;    /* what the rule folds into */
 } amct_row;

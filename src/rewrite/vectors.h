@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parameters with one value a channel: where the values come from, and along which axis
- * they lie. */
+/* Parameters with one value a channel: along which axis they lie. */
 #ifndef AMCT_VECTORS_H
 #define AMCT_VECTORS_H
 
 #include "op/ops.h"
-
-/** As amct_param_source, and seen through Reshape, which keeps values and their order. */
-amct_node *amct_vector_source(amct_edge edge, bool *constant);
 
 /**
  * The axis of a 4-D tensor along which a parameter of this shape varies when it is

@@ -73,6 +73,9 @@ class Pieces(object):
         value = self.random.normal(0, 1, self.channels(x))
         if kind == "BiasAdd":
             bias = self.parameter("bias", value)
+            if self.chance(0.3):  # as Keras 3 has it
+                bias = tf.reshape(bias, [1, 1, 1, len(value)], name=self.name("reshape"))
+                bias = raw.Squeeze(input=bias, name=self.name("squeeze"), axis=[0, 1, 2])
             return raw.BiasAdd(value=x, bias=bias, data_format=self.format, name=self.name("sum"))
         form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
         return self.add(kind, x, self.vector("bias", value, form))

@@ -84,6 +84,13 @@ def single(p, x):
     return p.norm(p.bias(p.conv(x, 8), "AddV2"))
 
 
+def biased(p, x):
+    """No batch norm, and biases of every kind."""
+    for _ in range(4):
+        x = tf.nn.relu(p.bias(p.conv(x, 4), "BiasAdd"))
+    return x
+
+
 def small(p, x):
     x = tf.nn.relu(p.small(p.conv(x, 8), scale=True, offset=True))
     x = tf.nn.relu(p.small(p.conv(x, 4), scale=False, offset=True))
@@ -98,11 +105,14 @@ def group(p, x):
 
 def folded_scales(definition, layers):
     """scale_w that the folded weights ask for, by layer."""
-    constants = {node.name: node for node in definition.node if node.op == "Const"}
+    nodes = {node.name: node for node in definition.node}
     scales = {}
     for node in definition.node:
         if node.name in layers:
-            weight = tf.make_ndarray(constants[node.input[1]].attr["value"].tensor)
+            source = nodes[node.input[1]]
+            while source.op == "Identity":
+                source = nodes[source.input[0]]
+            weight = tf.make_ndarray(source.attr["value"].tensor)
             axes = (0, 1) if node.op == "DepthwiseConv2dNative" else (0, 1, 2)
             scales[node.name] = np.abs(weight).max(axes).ravel() / np.float32(127)
     return scales
@@ -112,7 +122,7 @@ MAKES = {"constant": models.constant, "ref": models.ref_variable, "resource": mo
 
 
 @pytest.mark.parametrize("make", sorted(MAKES))
-@pytest.mark.parametrize("network", [single, small, group])
+@pytest.mark.parametrize("network", [single, biased, small, group])
 @pytest.mark.parametrize("seed", range(3))
 def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed):
     graph = tf.Graph()
@@ -149,5 +159,7 @@ def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed)
         with v1.Session(graph=quantized) as session:
             found = session.run("y:0", feeds)
         assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+        if network is biased:  # integers are added
+            assert sum(name.endswith("bias_quantized") for name in models.op_types(quantized)) == 4
         kinds = set(models.op_types(quantized).values())
         assert not kinds & {"FusedBatchNormV3", "QuantArq", "Rsqrt", "Neg"}

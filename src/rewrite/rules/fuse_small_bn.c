@@ -9,8 +9,8 @@
  *           the last addition; scale 1 and offset 0 where there is none
  *
  * The operands of sums and products may stand in either order, the parameters behind
- * Identity and Reshape: [C] and [1,1,1,C] are NHWC, [1,C,1,1] is NCHW. The small ops that
- * only parameters go through stay while others read them.
+ * Identity, Reshape, Squeeze and ExpandDims: [C] and [1,1,1,C] are NHWC, [1,C,1,1] is
+ * NCHW. The small ops that only parameters go through stay while others read them.
  *
  * Declines: data that are not known to be of rank 4 with as many channels as the
  * parameters have values; parameters that are no constants or variables, as the batch
