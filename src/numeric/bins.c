@@ -10,7 +10,7 @@
 
 /* Adding one to the count just added to waits for that store: a tensor that is half zeros
  * would take twice the time. During a long add zeros therefore count in spare slots in
- * turn, and all counts have 16 bits, with a carry, which the cache holds better. */
+ * turn, and all counts have 32 bits, which the cache holds better. */
 enum { SLOTS = AMCT_SKETCH_BINS, SPARE = 16, LEAST_EXPONENT = -149 };
 
 bool amct_bins_reserve(amct_bins *bins) {
@@ -28,6 +28,7 @@ void amct_bins_free(amct_bins *bins) {
 
 void amct_bins_begin(amct_bins *bins) {
   bins->table = amct_alloc_array(SLOTS + SPARE, sizeof *bins->table);
+  bins->in_table = 0;
 }
 
 static size_t slot_of(const amct_bins *bins, double j) {
@@ -42,10 +43,7 @@ static void empty_table(amct_bins *bins) {
   for (size_t i = 0; i < SLOTS; i++)
     bins->count[i] += bins->table[i];
   memset(bins->table, 0, (SLOTS + SPARE) * sizeof *bins->table);
-}
-
-static __attribute__((noinline, cold)) void carry(amct_bins *bins, uint32_t slot) {
-  bins->count[slot < SLOTS ? slot : slot_of(bins, 0.0)] += (uint64_t)UINT16_MAX + 1;
+  bins->in_table = 0;
 }
 
 void amct_bins_end(amct_bins *bins) {
@@ -163,6 +161,21 @@ static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
   return off_edge;
 }
 
+/* Two slots a load: the loop is bound by its instructions. */
+static void count_in_table(uint32_t *table, const uint32_t *slot, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    uint64_t pair[2];
+    memcpy(pair, slot + i, sizeof pair);
+    table[(uint32_t)pair[0]]++;
+    table[pair[0] >> 32]++;
+    table[(uint32_t)pair[1]]++;
+    table[pair[1] >> 32]++;
+  }
+  for (; i < n; i++)
+    table[slot[i]]++;
+}
+
 void amct_bins_reach(amct_bins *bins, amct_span span) {
   double inverse = ldexp(1.0, -bins->exponent);
   double low = floor((double)span.low * inverse);
@@ -187,9 +200,9 @@ void amct_bins_add(amct_bins *bins, const float *values, size_t count) {
       bins->count[slot[i]]++;
     return;
   }
-  uint16_t *table = bins->table;
-  for (size_t i = 0; i < count; i++)
-    if (++table[slot[i]] == 0) carry(bins, slot[i]);
+  if (bins->in_table > UINT32_MAX - count) empty_table(bins);
+  bins->in_table += (uint32_t)count;
+  count_in_table(bins->table, slot, count);
 }
 
 void amct_bins_merge(amct_bins *bins, const amct_bins *other) {

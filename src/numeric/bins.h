@@ -23,7 +23,8 @@ typedef struct amct_bins {
   bool empty;
   bool off_edge; /* some value is not the lower edge of its bin */
 
-  uint16_t *table; /* during a long add: counts modulo 2^16, see bins.c; else NULL */
+  uint32_t *table; /* during a long add: what it has counted, see bins.c; else NULL */
+  uint32_t in_table;
 } amct_bins;
 
 typedef struct amct_span {
@@ -34,7 +35,7 @@ typedef struct amct_span {
 bool amct_bins_reserve(amct_bins *bins);
 void amct_bins_free(amct_bins *bins);
 
-/** Around many adds: they count in a table of a quarter of the size. The bins may be read
+/** Around many adds: they count in a table of half the size. The bins may be read
  * or merged only outside. Does nothing when memory runs out. */
 void amct_bins_begin(amct_bins *bins);
 void amct_bins_end(amct_bins *bins);
