@@ -110,6 +110,13 @@ AMCT_API AMCT_NODISCARD amct_status amct_save_model(const char *pb_model,
                                                     const char *record_file,
                                                     const char *save_path,
                                                     amct_error *err);
+/** The same with a record of the user's own factors, of the original float model. Layers
+ * that the record does not name stay float. AMCT_BAD_RECORD where it has none. */
+AMCT_API AMCT_NODISCARD amct_status amct_convert_model(const char *pb_model,
+                                                       amct_strings outputs,
+                                                       const char *record_file,
+                                                       const char *save_path,
+                                                       amct_error *err);
 
 /**
  * Fuses only, as amct_save_model does first, and writes `<save_path>_fused.pb` (save_path

@@ -44,6 +44,7 @@ __all__ = [
     "NotReadyError",
     "RecordError",
     "UnsupportedError",
+    "convert_model",
     "create_quant_config",
     "quantize_model",
     "save_model",
@@ -192,6 +193,37 @@ def save_model(pb_model: str, outputs: List[str], record_file: str, save_path: s
       UnsupportedError: the model holds quantization ops already.
     """
     _core.save_model(
+        _arguments.path("pb_model", pb_model),
+        _arguments.outputs("outputs", outputs),
+        _arguments.path("record_file", record_file),
+        _arguments.path("save_path", save_path, suffix="_quantized.pb"),
+    )
+
+
+def convert_model(pb_model: str, outputs: List[str], record_file: str, save_path: str) -> None:
+    """Writes the quantized model of a frozen float model and factors of your own.
+
+    Writes <save_path>_quantized.pb and <save_path>_quant.json, as save_model does. Layers
+    that the record does not name stay float; one that says `skip_fusion: true` has nothing
+    folded into it.
+
+    Args:
+      pb_model: str, path of the frozen float pb, as it was trained.
+      outputs: list of str, names of the output ops, without ":0". They keep their names.
+      record_file: str, the factors: scale_d, offset_d, and, for layers with weights,
+        scale_w and offset_w (one value or one a channel, of the weights after fusion);
+        shift_bit is optional.
+      save_path: str, where to write, with the first part of the file names.
+
+    Raises:
+      TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
+      RecordError: the record cannot be read, has no factors, or does not fit the model;
+        the text names key, field, value and line.
+      FormatError, GraphError, FileError: the model is no pb, is no sound graph, or a file
+        cannot be read or written.
+      UnsupportedError: the model holds quantization ops already.
+    """
+    _core.convert_model(
         _arguments.path("pb_model", pb_model),
         _arguments.outputs("outputs", outputs),
         _arguments.path("record_file", record_file),

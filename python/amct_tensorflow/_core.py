@@ -100,6 +100,7 @@ _PROTOTYPES = {
     "amct_calibration_free": (None, [ctypes.c_void_p]),
     "amct_flush_calibration": (ctypes.c_int, [_TEXT, _ERROR]),
     "amct_save_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
+    "amct_convert_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
     "amct_fuse_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _ERROR]),
     "amct_describe_plan": (
         ctypes.c_int,
@@ -267,6 +268,15 @@ def save_model(pb_model: str, outputs: Iterable[str], record_file: str, save_pat
     """Writes the quantized model of a frozen pb and a record."""
     error = _Error()
     status = _lib.amct_save_model(
+        _path(pb_model), _strings(outputs), _path(record_file), _path(save_path), error
+    )
+    _check(status, error)
+
+
+def convert_model(pb_model: str, outputs: Iterable[str], record_file: str, save_path: str) -> None:
+    """Writes the quantized model of a frozen pb and a record of the user's own factors."""
+    error = _Error()
+    status = _lib.amct_convert_model(
         _path(pb_model), _strings(outputs), _path(record_file), _path(save_path), error
     )
     _check(status, error)

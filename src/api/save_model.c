@@ -8,9 +8,12 @@
 #include "insert/deploy.h"
 #include "insert/observe.h"
 
-static const char k_module[] = "save_model";
-
+/* save_model and convert_model: the same, with factors from calibration and from the
+ * user.
+ */
 typedef struct flow {
+  const char *module; /* for the log */
+  bool calibrated;
   amct_study study;
   amct_record record;
   amct_arena arena;
@@ -39,23 +42,30 @@ static amct_status check_arguments(flow *f, const char *record_file,
 }
 
 /* A graph frozen from the session that calibrated still has the observers. */
+static amct_status undo_observers(flow *f, amct_error *err) {
+  size_t observers = 0;
+  AMCT_TRY(amct_observe_undo(f->study.graph, &observers, err));
+  if (observers)
+    amct_log(AMCT_LOG_INFO, f->module, "%zu observers of a calibration are taken out",
+             observers);
+  return AMCT_OK;
+}
+
 static amct_status load(flow *f, const char *pb_model, amct_strings outputs,
                         amct_error *err) {
   const amct_source source = {.path = pb_model};
-  size_t observers = 0;
   AMCT_TRY(amct_study_load(&f->study, &source, outputs, err));
-  AMCT_TRY(amct_observe_undo(f->study.graph, &observers, err));
-  if (observers)
-    amct_log(AMCT_LOG_INFO, k_module, "%zu observers of a calibration are taken out",
-             observers);
+  if (f->calibrated) AMCT_TRY(undo_observers(f, err));
   return amct_study_is_float(&f->study, err);
 }
 
 static amct_status read_factors(flow *f, const char *record_file, amct_error *err) {
-  AMCT_TRY(amct_flush_calibration(record_file, err));
+  if (f->calibrated) AMCT_TRY(amct_flush_calibration(record_file, err));
   AMCT_TRY(amct_record_read(&f->record, record_file, err));
   for (size_t i = 0; i < f->record.layers.count; i++)
     if (f->record.layers.at[i].has_data) return AMCT_OK;
+  if (!f->calibrated)
+    return amct_fail(err, AMCT_BAD_RECORD, NULL, "%s holds no factors", record_file);
   return amct_fail(err, AMCT_NOT_READY, NULL,
                    "%s holds no factors: run the calibration batches (batch_num of the "
                    "configuration) first, in a session opened after quantize_model",
@@ -71,7 +81,7 @@ static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
     if (f->record.layers.at[i].skip_fusion)
       skip[options.skip_count++] = f->record.layers.at[i].key;
   AMCT_TRY(amct_study_plan(&f->study, &options, err));
-  amct_plan_log(f->study.plan, k_module);
+  amct_plan_log(f->study.plan, f->module);
   return AMCT_OK;
 }
 
@@ -101,33 +111,49 @@ static void warn_overwritten(const flow *f) {
   const char *paths[] = {f->pb_path, f->json_path};
   for (size_t i = 0; i < 2; i++)
     if (amct_path_exists(paths[i]))
-      amct_log(AMCT_LOG_WARNING, k_module, "%s exists and is overwritten", paths[i]);
+      amct_log(AMCT_LOG_WARNING, f->module, "%s exists and is overwritten", paths[i]);
+}
+
+static amct_status run(flow *f, const char *pb_model, amct_strings outputs,
+                       const char *record_file, size_t *quantized, amct_error *err) {
+  const amct_deploy_options options = {record_file, outputs.at, outputs.count};
+  AMCT_TRY(load(f, pb_model, outputs, err));
+  AMCT_TRY(read_factors(f, record_file, err));
+  AMCT_TRY(fuse(f, outputs, err));
+  AMCT_TRY(
+      amct_record_check(&f->record, record_file, &f->study.layers, f->study.graph, err));
+  AMCT_TRY(
+      amct_deploy(f->study.plan, &f->study.layers, &f->record, &options, quantized, err));
+  return amct_graph_verify(f->study.graph, err);
+}
+
+static amct_status save(flow *f, const char *pb_model, amct_strings outputs,
+                        const char *record_file, const char *save_path, amct_error *err) {
+  size_t quantized = 0;
+  AMCT_TRY(check_arguments(f, record_file, save_path, outputs, err));
+  AMCT_TRY(run(f, pb_model, outputs, record_file, &quantized, err));
+  warn_overwritten(f);
+  AMCT_TRY(write_files(f, err));
+  amct_log(AMCT_LOG_INFO, f->module, "%zu of %zu layers are quantized", quantized,
+           f->study.layers.count);
+  amct_log(AMCT_LOG_INFO, f->module, "The model is saved in %s", f->pb_path);
+  return AMCT_OK;
 }
 
 amct_status amct_save_model(const char *pb_model, amct_strings outputs,
                             const char *record_file, const char *save_path,
                             amct_error *err) {
-  const amct_deploy_options options = {record_file, outputs.at, outputs.count};
-  flow f = {0};
-  size_t quantized = 0;
-  amct_status status;
+  flow f = {.module = "save_model", .calibrated = true};
+  const amct_status status = save(&f, pb_model, outputs, record_file, save_path, err);
+  free_flow(&f);
+  return status;
+}
 
-  if ((status = check_arguments(&f, record_file, save_path, outputs, err)) != AMCT_OK ||
-      (status = load(&f, pb_model, outputs, err)) != AMCT_OK ||
-      (status = read_factors(&f, record_file, err)) != AMCT_OK ||
-      (status = fuse(&f, outputs, err)) != AMCT_OK ||
-      (status = amct_record_check(&f.record, record_file, &f.study.layers, f.study.graph,
-                                  err)) != AMCT_OK ||
-      (status = amct_deploy(f.study.plan, &f.study.layers, &f.record, &options,
-                            &quantized, err)) != AMCT_OK ||
-      (status = amct_graph_verify(f.study.graph, err)) != AMCT_OK)
-    goto done;
-  warn_overwritten(&f);
-  if ((status = write_files(&f, err)) != AMCT_OK) goto done;
-  amct_log(AMCT_LOG_INFO, k_module, "%zu of %zu layers are quantized", quantized,
-           f.study.layers.count);
-  amct_log(AMCT_LOG_INFO, k_module, "The model is saved in %s", f.pb_path);
-done:
+amct_status amct_convert_model(const char *pb_model, amct_strings outputs,
+                               const char *record_file, const char *save_path,
+                               amct_error *err) {
+  flow f = {.module = "convert_model"};
+  const amct_status status = save(&f, pb_model, outputs, record_file, save_path, err);
   free_flow(&f);
   return status;
 }
