@@ -7,10 +7,9 @@
 static const struct {
   const char *op, *attr;
 } k_false[] = {
-    {"MatMul", "transpose_a"},
-    {"MatMul", "transpose_b"},
-    {"MatMul", "adjoint_a"},
-    {"MatMul", "adjoint_b"},
+    {"MatMul", "transpose_a"},  {"MatMul", "transpose_b"},  {"MatMul", "adjoint_a"},
+    {"MatMul", "adjoint_b"},    {"BatchMatMul", "adj_x"},   {"BatchMatMul", "adj_y"},
+    {"BatchMatMulV2", "adj_x"}, {"BatchMatMulV2", "adj_y"},
 };
 
 static bool is(const amct_node *node, const char *op) {
@@ -47,12 +46,16 @@ static bool bad_format(const amct_node *node, char *text) {
   return true;
 }
 
+/* Ops that may not be dilated; a Conv3D may, but for its depth. */
 static bool bad_dilation(const amct_node *node, char *text) {
+  const bool deep = is(node, "Conv3D");
+  const size_t depth = amct_node_format(node) == AMCT_NCHW ? 2 : 1;
   amct_ints d;
-  if (!is(node, "DepthwiseConv2dNative")) return false;
+  if (!deep && !is(node, "DepthwiseConv2dNative") && !is(node, "Conv2DBackpropInput"))
+    return false;
   if (!amct_attr_ints(node, "dilations", &d)) return false;
   for (size_t i = 0; i < d.count; i++) {
-    if (d.at[i] == 1) continue;
+    if (d.at[i] == 1 || (deep && i != depth)) continue;
     snprintf(text, AMCT_REASON_BYTES,
              "dilations holds %lld: only 1 is quantized; dilate by SpaceToBatchND and "
              "BatchToSpaceND around it instead",

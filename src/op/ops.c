@@ -161,6 +161,8 @@ amct_dtype amct_param_dtype(const amct_node *source) {
 amct_format amct_node_format(const amct_node *node) {
   if (amct_attr_is(node, "data_format", "NHWC", true)) return AMCT_NHWC;
   if (amct_attr_is(node, "data_format", "NCHW", false)) return AMCT_NCHW;
+  if (amct_attr_is(node, "data_format", "NDHWC", false)) return AMCT_NHWC;
+  if (amct_attr_is(node, "data_format", "NCDHW", false)) return AMCT_NCHW;
   return AMCT_FORMAT_OTHER;
 }
 

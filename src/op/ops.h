@@ -55,7 +55,8 @@ AMCT_NODISCARD amct_status amct_param_shape(const amct_node *source, amct_shape 
 /** Element type of a parameter node; AMCT_DTYPE_INVALID where it does not say. */
 amct_dtype amct_param_dtype(const amct_node *source);
 
-/** Layout of a 4-D activation, from the attribute data_format. */
+/** Layout of an activation, from the attribute data_format: channels last (NHWC, NDHWC)
+ * or behind the batch (NCHW, NCDHW). */
 typedef enum amct_format { AMCT_NHWC, AMCT_NCHW, AMCT_FORMAT_OTHER } amct_format;
 amct_format amct_node_format(const amct_node *node); /* NHWC where absent */
 

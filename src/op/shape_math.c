@@ -83,6 +83,24 @@ AMCT_SHAPE_RULE(matmul) {
   if (b.rank == 2) call->first.dims[1] = b.dims[turn_b ? 0 : 1];
 }
 
+/* The batch axes in front are broadcast. */
+AMCT_SHAPE_RULE(batch_matmul) {
+  amct_shape a = amct_shape_input(call, 0), b = amct_shape_input(call, 1);
+  bool turn_a = false, turn_b = false;
+  int32_t rank = a.rank > b.rank ? a.rank : b.rank;
+
+  if (a.rank < 2 || b.rank < 2) return;
+  (void)amct_attr_bool(call->node, "adj_x", &turn_a);
+  (void)amct_attr_bool(call->node, "adj_y", &turn_b);
+  call->first.rank = rank;
+  for (int32_t i = 0; i < rank - 2; i++) {
+    int32_t ia = i - (rank - a.rank), ib = i - (rank - b.rank);
+    call->first.dims[i] = broadcast_dim(ia < 0 ? 1 : a.dims[ia], ib < 0 ? 1 : b.dims[ib]);
+  }
+  call->first.dims[rank - 2] = a.dims[a.rank - (turn_a ? 1 : 2)];
+  call->first.dims[rank - 1] = b.dims[b.rank - (turn_b ? 2 : 1)];
+}
+
 AMCT_SHAPE_RULE(reduce) {
   amct_shape in = amct_shape_input(call, 0);
   bool keep = false, gone[AMCT_RANK_MAX] = {false};

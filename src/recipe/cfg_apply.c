@@ -36,15 +36,6 @@ static amct_config_place place_of(const applier *a, const amct_cfg_value *value,
 
 /* ---- types ---- */
 
-/* Types that the original quantizes and this version leaves float. */
-static bool is_left_float(const char *type) {
-  static const char *const k_types[] = {"BatchMatMul", "BatchMatMulV2", "Conv3D",
-                                        "Conv2DBackpropInput"};
-  for (size_t i = 0; i < sizeof k_types / sizeof *k_types; i++)
-    if (strcmp(type, k_types[i]) == 0) return true;
-  return false;
-}
-
 static bool is_layer_type(const char *type) {
   for (size_t i = 0; i < amct_op_layer_count(); i++)
     if (strcmp(type, amct_op_layer_at(i)->op) == 0) return true;
@@ -208,8 +199,7 @@ static amct_status skip_types(const applier *a, amct_error *err) {
   for (const amct_cfg_value *v = first; v != NULL; v = amct_cfg_next(v)) {
     const amct_config_place place = place_of(a, v, "skip_layer_types");
     const amct_selector selector = {AMCT_SELECT_TYPE, v->text};
-    const bool known = is_layer_type(v->text);
-    if (!known && !is_left_float(v->text)) return fail_type(&place, v->text, err);
+    if (!is_layer_type(v->text)) return fail_type(&place, v->text, err);
     AMCT_TRY(check_type_once(a, first, v, place.field, err));
     size_t skipped = 0;
     for (size_t i = 0; i < a->recipe->layer_count; i++) {
@@ -219,9 +209,8 @@ static amct_status skip_types(const applier *a, amct_error *err) {
     }
     if (skipped == 0)
       amct_log(AMCT_LOG_WARNING, k_module,
-               "%s: line %u: skip_layer_types: no layers of type \"%s\" %s", place.path,
-               (unsigned)v->line, v->text,
-               known ? "can be quantized" : "are quantized by this version");
+               "%s: line %u: skip_layer_types: no layers of type \"%s\" can be quantized",
+               place.path, (unsigned)v->line, v->text);
   }
   return AMCT_OK;
 }

@@ -163,7 +163,7 @@ class Mobilenet:
         self.weights[name] = (weight.astype(F32).astype(float) * k.reshape(spread.shape)).astype(F32)
         return weight.astype(F32), norm
 
-    def layer(self, x, name, kind, channels, size=1, stride=1, activation=True):
+    def layer(self, x, name, kind, channels=0, size=1, stride=1):
         full = "MobilenetV2/{}/{}".format(name, kind)
         deep = int(x.shape[-1])
         shape = (size, size, deep, 1) if kind == "depthwise" else (size, size, deep, channels)
@@ -174,7 +174,7 @@ class Mobilenet:
             x = tf.nn.conv2d(x, w, strides=[1, stride, stride, 1], padding="SAME", name=full)
         x = v1.nn.fused_batch_norm(x, gamma, beta, mean, variance, epsilon=1e-3, is_training=False,
                                    name="MobilenetV2/{}/BatchNorm".format(name))[0]  # fmt: skip
-        return tf.nn.relu6(x) if activation else x
+        return x if name.endswith("project") else tf.nn.relu6(x)
 
     def build(self, size):
         x = v1.placeholder(tf.float32, (None, size, size, 3), name="input")
@@ -186,8 +186,8 @@ class Mobilenet:
                 y = x
                 if number:
                     y = self.layer(y, name + "/expand", "Conv2D", 6 * int(x.shape[-1]))
-                y = self.layer(y, name + "/depthwise", "depthwise", 0, 3, stride if i == 0 else 1)
-                y = self.layer(y, name + "/project", "Conv2D", channels, activation=False)
+                y = self.layer(y, name + "/depthwise", "depthwise", size=3, stride=stride if i == 0 else 1)
+                y = self.layer(y, name + "/project", "Conv2D", channels)
                 x = x + y if i else y
                 number += 1
         x = self.layer(x, "Conv_1", "Conv2D", 1280)

@@ -37,17 +37,34 @@ def constant(node):
     return tf.make_ndarray(tensor)
 
 
+def attributes(**values):
+    """AttrValues of a dtype, a bytes or a list of int."""
+    made = {}
+    for key, value in values.items():
+        if isinstance(value, bytes):
+            made[key] = v1.AttrValue(s=value)
+        elif isinstance(value, list):
+            made[key] = v1.AttrValue(list=v1.AttrValue.ListValue(i=value))
+        else:
+            made[key] = v1.AttrValue(type=value.as_datatype_enum)
+    return made
+
+
 class Net:
     """One layer with what may follow it, its float parameters at hand."""
 
     def __init__(self, kind, seed, bias=False, bn=False, relu=True, multiplier=1):
         rng = np.random.RandomState(seed)
         self.kind, self.bn, self.eps = kind, bn, 1e-3
-        self.x = rng.uniform(-1, 2, (4, 6, 7, 5) if kind != "MatMul" else (4, 5)).astype(F32)
+        data = {"MatMul": (4, 5), "BatchMatMul": (4, 5), "BatchMatMulV2": (4, 3, 2, 5), "Conv3D": (4, 5, 6, 7, 5)}
+        self.x = rng.uniform(-1, 2, data.get(kind, (4, 6, 7, 5))).astype(F32)
         shape = {"Conv2D": (3, 2, 5, 8), "DepthwiseConv2dNative": (3, 3, 5, multiplier),
-                 "MatMul": (5, 8), "AvgPool": (0,)}[kind]
+                 "Conv2DBackpropInput": (3, 2, 8, 5), "Conv3D": (2, 3, 2, 5, 8), "AvgPool": (0,)}.get(kind, (5, 8))
         self.w = rng.normal(0, 0.4, shape).astype(F32)
-        out = int(np.prod(shape[-2:])) if kind == "DepthwiseConv2dNative" else shape[-1]
+        # the weight's axes of output channels, each of its scales along them
+        axes = {"DepthwiseConv2dNative": (2, 3), "Conv2DBackpropInput": (2,)}.get(kind, (self.w.ndim - 1,))
+        self.spread = [n if i in axes else 1 for i, n in enumerate(shape)]
+        out = int(np.prod(self.spread))
         self.b = rng.normal(0, 1, out).astype(F32) if bias else None
         self.gamma, self.beta, self.mean = (rng.normal(1, 0.5, out).astype(F32) for _ in range(3))
         self.var = rng.uniform(0.1, 2, out).astype(F32)
@@ -60,8 +77,16 @@ class Net:
             return tf.nn.conv2d(x, w, strides=[1, 2, 1, 1], padding="SAME", name="net/layer/op")
         if self.kind == "DepthwiseConv2dNative":
             return v1.nn.depthwise_conv2d_native(x, w, [1, 1, 1, 1], "SAME", name="net/layer/op")
+        if self.kind == "Conv3D":
+            return tf.nn.conv3d(x, w, strides=[1, 1, 2, 1, 1], padding="SAME", name="net/layer/op")
+        if self.kind == "Conv2DBackpropInput":
+            op = x.graph.create_op(self.kind, [tf.constant([4, 12, 7, 8]), w, x], [x.dtype], name="net/layer/op",
+                                   attrs=attributes(T=x.dtype, strides=[1, 2, 1, 1], padding=b"SAME"))
+            return op.outputs[0]
         if self.kind == "MatMul":
             return tf.matmul(x, w, name="net/layer/op")
+        if self.kind.startswith("BatchMatMul"):
+            return x.graph.create_op(self.kind, [x, w], [x.dtype], name="net/layer/op", attrs=attributes(T=x.dtype)).outputs[0]
         return tf.nn.avg_pool2d(x, [1, 3, 2, 1], [1, 2, 2, 1], "VALID", name="net/layer/op")
 
     def build(self, relu):
@@ -80,7 +105,7 @@ class Net:
         w, b = self.w.astype(np.float64), None if self.b is None else self.b.astype(np.float64)
         if self.bn:
             g = self.gamma.astype(np.float64) / np.sqrt(self.var.astype(np.float64) + F32(self.eps))
-            w = w * g.reshape(self.w.shape[-2:] if self.kind == "DepthwiseConv2dNative" else -1)
+            w = w * g.reshape(self.spread)
             b = ((b if b is not None else 0) - self.mean) * g + self.beta
         return w.astype(F32), None if b is None else b.astype(F32)
 
@@ -90,7 +115,9 @@ NETS = [(kind, seed, bias, bn, relu, m)
             [("Conv2D", bias, bn, relu, 1) for bias in (0, 1) for bn in (0, 1) for relu in (0, 1)]
             + [("DepthwiseConv2dNative", bias, bn, True, m)
                for bias in (0, 1) for bn in (0, 1) for m in (1, 3)]
-            + [("MatMul", bias, False, relu, 1) for bias in (0, 1) for relu in (0, 1)]
+            + [(kind, bias, False, relu, 1) for kind in ("MatMul", "BatchMatMul", "BatchMatMulV2", "Conv3D",
+                                                         "Conv2DBackpropInput")
+               for bias in (0, 1) for relu in (0, 1)]
             + [("AvgPool", False, False, relu, 1) for relu in (0, 1)])]
 
 
@@ -117,8 +144,7 @@ def run(graph_def, feed, fetch="y:0"):
 def expected_weights(net, factors):
     w, b = net.folded()
     scales = np.array(factors["scale_w"], F32)
-    if net.kind == "DepthwiseConv2dNative":
-        scales = scales.reshape(net.w.shape[-2:])
+    scales = scales.reshape(net.spread if scales.size > 1 else -1)
     q = np.clip(away(w / scales), -128, 127).astype(np.int8)
     if b is None:
         return q, None
@@ -137,7 +163,7 @@ def test_layer_against_numpy(arguments, tmp_path):
     assert quant.attr["scale"].f == F32(F32(1) / scale_d)
     assert quant.attr["offset"].f == offset_d and quant.attr["quant_bits"].i == 8
     assert "dst_type" not in quant.attr
-    assert nodes["net/layer/op"].input[0] == quant.name
+    assert nodes["net/layer/op"].input[2 if net.kind == "Conv2DBackpropInput" else 0] == quant.name
     x = np.clip(away(net.x * F32(F32(1) / scale_d)) + offset_d, -128, 127) - offset_d
 
     dequant = nodes["net/layer/dequant/AscendDequant"]
@@ -160,9 +186,10 @@ def test_layer_against_numpy(arguments, tmp_path):
     assert weight.op == "AscendWeightQuant" and weight.name == "net/layer/weight_quant/AscendWeightQuant"
     np.testing.assert_array_equal(constant(nodes[weight.input[0]]), q)
     assert not np.any(constant(nodes[weight.input[1]]))
-    largest = np.abs(net.folded()[0]).max(axis=tuple(range(net.w.ndim - 1))) / F32(127)
-    if net.kind == "Conv2D":
-        np.testing.assert_array_equal(scales, largest)
+    others = tuple(i for i, n in enumerate(net.spread) if n == 1) if scales.size > 1 else None
+    largest = np.abs(net.folded()[0]).max(axis=others).reshape(-1) / F32(127)
+    raised = scales > largest  # where a bias would not have fitted
+    assert np.all((scales == largest) | raised) and raised.sum() <= 1
 
     with tf.Graph().as_default(), v1.Session() as session:
         acc = session.run(net.apply(tf.constant(x.astype(np.float64)),

@@ -96,6 +96,26 @@ def test_windows_of_channels_first(probe, size, stride):
     check(probe, graph)
 
 
+def test_other_layers(probe, size):
+    batch, side = size
+    with tf.Graph().as_default() as graph:
+        volume = v1.placeholder(tf.float32, (batch, 5, side, 9, 4), name="volume")
+        for stride, padding in ((1, "SAME"), (2, "SAME"), (2, "VALID")):
+            filters = np.ones((2, 3, 3, 4, 7), np.float32)
+            tf.nn.conv3d(volume, filters, strides=[1, 1, stride, stride, 1], padding=padding)
+        x = image(batch, side)
+        filters = np.ones((3, 3, 8, 6), np.float32)
+        sizes = [batch, 18, 18, 8] if batch else tf.stack([tf.shape(x)[0], 18, 18, 8])
+        v1.nn.conv2d_transpose(x, filters, sizes, strides=[1, 2, 2, 1])
+        a = v1.placeholder(tf.float32, (batch, 3, side, 6), name="a")
+        b = tf.ones((6, 5))
+        op = graph.create_op("BatchMatMulV2", [a, b], [tf.float32], name="product")
+        tf.nn.relu(op.outputs[0])
+        tf.matmul(a, tf.ones((1, 3, 6, 2)))
+        tf.matmul(a, tf.ones((3, 7, 6)), transpose_b=True)
+    check(probe, graph, known=0.9)
+
+
 def test_explicit_padding(probe, size):
     with tf.Graph().as_default() as graph:
         padding = [[0, 0], [1, 2], [0, 3], [0, 0]]

@@ -189,7 +189,7 @@ static void warnings_name_the_line(void **data) {
       "line 2: batch_num stands in line 1 too",
       "joint_quant is true: it has no effect",
       "line 4: skip_approximation_layers has no effect",
-      "line 5: skip_layer_types: no layers of type \"Conv3D\" are quantized",
+      "line 5: skip_layer_types: no layers of type \"Conv3D\" can be quantized",
       "line 7: fc_calibration_config is ignored: common_config or override_layer_types",
   };
   const char *path = temp_path(&s->folder, "c");

@@ -141,8 +141,8 @@ static const refused k_refused[] = {
      "line 2: skip_fusion_layers: \"net/conv1/Conv2D\" stands twice"},
     {"skip_fusion_layers: \"*/conv\"", AMCT_BAD_CONFIG,
      "skip_fusion_layers: \"*/conv\" matches no layers that anything is folded into"},
-    {TYPE("Conv3D", ""), AMCT_BAD_CONFIG,
-     "line 1: override_layer_types.layer_type: \"Conv3D\" is not a type that is "
+    {TYPE("Conv4D", ""), AMCT_BAD_CONFIG,
+     "line 1: override_layer_types.layer_type: \"Conv4D\" is not a type that is "
      "quantized"},
     {TYPE("MatMul", WISE), AMCT_BAD_CONFIG,
      "line 2: channel_wise is true for \"Fc\": MatMul has no scales by channel"},
