@@ -7,6 +7,10 @@
 #include "base/map.h"
 #include "op/order.h"
 
+/* Batch norms in a row take a pass each: a bound, so that a hostile graph costs no more
+ * than linear time. */
+enum { PASSES_MAX = 64 };
+
 /* One run of a rule: passes over the roots that are left, until a pass rewrites nothing.
  */
 typedef struct amct_run {
@@ -273,6 +277,7 @@ static amct_status collect_outputs(run *r, amct_error *err) {
 }
 
 static amct_status run_passes(run *r, amct_error *err) {
+  int passes = 0;
   AMCT_TRY(collect_outputs(r, err));
   AMCT_TRY(amct_frames_find(&r->in_loops, r->pass.plan->graph, err));
   AMCT_TRY(collect_roots(r, err));
@@ -281,7 +286,7 @@ static amct_status run_passes(run *r, amct_error *err) {
     r->roots.count = 0;
     for (size_t i = 0; i < r->left.count; i++)
       if (!AMCT_VEC_PUSH(&r->roots, r->left.at[i])) return amct_fail_memory(err);
-  } while (r->done && r->roots.count);
+  } while (r->done && r->roots.count && ++passes < PASSES_MAX);
   for (size_t i = 0; i < r->declined.count; i++)
     AMCT_TRY(amct_plan_decide(r->pass.plan, r->declined.at[i], err));
   return AMCT_OK;

@@ -40,13 +40,9 @@ static amct_status note_places(amct_plan *plan, amct_error *err) {
 }
 
 static amct_status run_rule(amct_plan *plan, const amct_rule *rule, amct_error *err) {
-  const amct_plan_options *options = &plan->options;
   const size_t before = plan->done;
-  AMCT_TRY(amct_rule_run(plan, rule, options, err));
-  if (plan->done == before) return AMCT_OK;
-  amct_map_free(&plan->orphans);
-  return amct_graph_orphans(&plan->orphans, plan->graph, options->outputs,
-                            options->output_count, err);
+  AMCT_TRY(amct_rule_run(plan, rule, &plan->options, err));
+  return plan->done > before ? amct_plan_find_orphans(plan, err) : AMCT_OK;
 }
 
 /* All rules, until a round changes nothing: what a fusion orphans may be all that kept

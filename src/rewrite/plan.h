@@ -66,7 +66,8 @@ typedef struct amct_plan {
   AMCT_VEC(amct_decision) decisions; /* in file order of the batch norms */
   size_t turns, done;                /* decisions taken; places fused */
   amct_map fold_by_layer, made_by_name, refused, places;
-  amct_map orphans; /* nodes that only the sweep will look at; they are no readers */
+  amct_map orphans; /* nodes that will have no readers once settled; they count as none
+                       themselves */
 } amct_plan;
 
 /** Runs the rules of rules.def until nothing changes, over `graph`, which the plan
@@ -95,6 +96,8 @@ const amct_made *amct_plan_made(const amct_plan *plan, const amct_node *node);
  */
 AMCT_NODISCARD amct_status amct_plan_decide(amct_plan *plan, amct_decision decision,
                                             amct_error *err);
+/** Fills plan->orphans anew. */
+AMCT_NODISCARD amct_status amct_plan_find_orphans(amct_plan *plan, amct_error *err);
 /** One INFO line a decision and a summary line. */
 void amct_plan_log(const amct_plan *plan, const char *module);
 /** True if some rule can fold into a layer of this op. */

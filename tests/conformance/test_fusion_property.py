@@ -51,8 +51,6 @@ class Surrounded(Pieces):
             outputs.append(raw.Relu(features=op.outputs[0], name=self.name("reader")).op.name)
         for _ in range(self.pick(0, 0, 1)):
             outputs.append(self.pick(*watched).name)
-        # a weight that waits for a sum goes only when its layer is fused, so a second fusion sees more
-        operations = [op for op in operations if not op.name.startswith("weight")]
         for _ in range(self.pick(0, 0, 1, 2)):
             first, second = sorted(self.random.choice(len(operations), 2, replace=False))
             operations[second]._add_control_input(operations[first])  # pylint: disable=protected-access
