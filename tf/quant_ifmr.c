@@ -80,7 +80,7 @@ done:
 
 static amct_status init_options(ifmr_kernel *k, const amct_node_view *node,
                                 amct_error *err) {
-  amct_ifmr_options *o = &k->spec.options;
+  amct_range_options *o = &k->spec.options;
   double *const to[] = {&o->max_percentile, &o->min_percentile, &o->search_start,
                         &o->search_end, &o->search_step};
   enum { COUNT = sizeof to / sizeof *to };

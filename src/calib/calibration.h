@@ -11,7 +11,7 @@
 #define AMCT_CALIBRATION_H
 
 #include "numeric/fold.h"
-#include "numeric/ifmr.h"
+#include "numeric/range.h"
 
 #include "base/visibility.h"
 
@@ -58,7 +58,7 @@ typedef struct amct_calib_range_spec {
   int64_t batch_num;
   const amct_calib_layer *layers; /* all that read this tensor with these parameters */
   size_t layer_count;
-  amct_ifmr_options options;
+  amct_range_options options;
 } amct_calib_range_spec;
 
 /** One batch of an observed tensor. `values` float32. Batches after batch_num are

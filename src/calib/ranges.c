@@ -124,7 +124,7 @@ static amct_status advance(visit *v, amct_error *err) {
   if (observer->batches < v->spec->batch_num)
     AMCT_TRY(take_batch(v->spec, observer, v->values, v->count, err));
   if (observer->batches < v->spec->batch_num) return AMCT_OK;
-  AMCT_TRY(amct_ifmr_search(&v->range, observer->sketch, &v->spec->options, err));
+  AMCT_TRY(amct_range_find(&v->range, observer->sketch, &v->spec->options, err));
   amct_sketch_free(observer->sketch);
   observer->sketch = NULL;
   v->news = true;

@@ -26,7 +26,7 @@ typedef struct observer {
   int64_t total; /* layers enabled */
 } observer;
 
-static bool same_range(const amct_ifmr_options *a, const amct_ifmr_options *b) {
+static bool same_range(const amct_range_options *a, const amct_range_options *b) {
   return a->max_percentile == b->max_percentile &&
          a->min_percentile == b->min_percentile && a->search_start == b->search_start &&
          a->search_end == b->search_end && a->search_step == b->search_step &&
@@ -75,7 +75,7 @@ static void put_key(const observer *o, amct_spec *spec) {
   amct_spec_int(spec, "layer_total", o->total);
 }
 
-static void put_range(amct_spec *spec, const amct_ifmr_options *range) {
+static void put_range(amct_spec *spec, const amct_range_options *range) {
   const double values[] = {range->max_percentile, range->min_percentile,
                            range->search_start, range->search_end, range->search_step};
   enum { COUNT = sizeof values / sizeof *values };

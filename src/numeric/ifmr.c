@@ -1,25 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "numeric/ifmr.h"
 
-#include <float.h>
 #include <math.h>
 
 #include "base/alloc.h"
+#include "numeric/clip.h"
 #include "numeric/clones.h"
 #include "numeric/float_env.h"
-#include "numeric/round.h"
 
 enum { LANES = 8, MOST_CANDIDATES = 65536 };
 
-static const float k_least_scale =
-    1.192092896e-7f;                     /* FLT_EPSILON, as the original has it */
 static const double k_negligible = 1e-6; /* of scale^2, per value */
-
-/* One range of the search: values are clipped to [low, high] and rounded to steps of
- * `scale`. */
-typedef struct candidate {
-  float low, high, scale;
-} candidate;
 
 /* Sums over bins 0 .. i-1 of 1, x and x^2, so that a run of bins is a difference. */
 typedef struct bin_sums {
@@ -29,40 +20,15 @@ typedef struct bin_sums {
 typedef struct search {
   amct_sketch_view view;
   bin_sums sums;
-  float max, min; /* max0 >= 0, min0 <= 0 */
+  amct_ends ends; /* min0, max0 */
   bool asymmetric;
 } search;
 
-/* Candidates. Every operation is a float32 one of its own: the records of the original
- * show it. */
-
-static float limit(float value) {
-  return value > FLT_MAX ? FLT_MAX : value;
+static amct_clip candidate_of(const search *s, float r) {
+  return amct_clip_of(s->ends, r, s->asymmetric);
 }
 
-static float scale_of(float high, float low, float steps) {
-  float range = high - low;
-  float scale = range / steps;
-  if (range > FLT_MAX) scale = (float)(((double)high - (double)low) / (double)steps);
-  return scale < k_least_scale ? 1.0f : scale;
-}
-
-static candidate candidate_of(const search *s, float r) {
-  candidate c;
-  if (s->asymmetric) {
-    c.low = s->min;
-    c.high = limit(r * s->max);
-    c.scale = scale_of(c.high, c.low, 255.0f);
-    return c;
-  }
-  float largest = s->max > -s->min ? s->max : -s->min;
-  c.high = limit(r * largest);
-  c.low = -c.high;
-  c.scale = scale_of(c.high, 0.0f, s->max < -s->min ? 128.0f : 127.0f);
-  return c;
-}
-
-AMCT_INLINE float steps_of(float x, candidate c) {
+AMCT_INLINE float steps_of(float x, amct_clip c) {
   float clipped = x > c.high ? c.high : x;
   clipped = clipped < c.low ? c.low : clipped;
   return amct_round_float(clipped / c.scale);
@@ -70,7 +36,7 @@ AMCT_INLINE float steps_of(float x, candidate c) {
 
 /* What rounding costs each value: float32 operations, as over the data itself. */
 AMCT_CLONES static void find_misses(float *miss, const float *x, size_t count,
-                                    candidate c) {
+                                    amct_clip c) {
   for (size_t i = 0; i < count; i++)
     miss[i] = steps_of(x[i], c) * c.scale - x[i];
 }
@@ -91,7 +57,7 @@ AMCT_CLONES static double sum_squares(const float *miss, size_t count) {
   return sum;
 }
 
-static double list_loss(const float *x, size_t count, candidate c) {
+static double list_loss(const float *x, size_t count, amct_clip c) {
   float miss[AMCT_SKETCH_EXACT];
   find_misses(miss, x, count, c);
   return sum_squares(miss, count);
@@ -99,13 +65,13 @@ static double list_loss(const float *x, size_t count, candidate c) {
 
 /* Loss over the bins */
 
-static float bin_steps(const search *s, size_t bin, candidate c) {
+static float bin_steps(const search *s, size_t bin, amct_clip c) {
   return steps_of((float)amct_sketch_bin_value(&s->view, bin), c);
 }
 
 /* First bin from `from` on that rounds above `steps`: a guess from the boundary, then the
  * arithmetic itself decides. */
-static size_t find_run_end(const search *s, size_t from, float steps, candidate c) {
+static size_t find_run_end(const search *s, size_t from, float steps, amct_clip c) {
   const amct_sketch_view *view = &s->view;
   double boundary = ((double)steps + 0.5) * (double)c.scale;
   double guess = ceil(boundary / view->width - view->first - 0.5);
@@ -121,7 +87,7 @@ static size_t find_run_end(const search *s, size_t from, float steps, candidate 
 
 /* sum n*(g - x)^2 = sum n*x^2 - 2*g*sum n*x + g^2*sum n over each run of bins with the
  * same g */
-static double bin_loss(const search *s, candidate c) {
+static double bin_loss(const search *s, amct_clip c) {
   size_t count = s->view.bin_count;
   if (count == 0) return 0.0;
   double loss = 0.0;
@@ -152,30 +118,22 @@ static void sum_bins(bin_sums *sums, const amct_sketch_view *view) {
 
 /* Search */
 
-static float find_extreme(const amct_sketch_view *view, double percentile, bool largest) {
-  int64_t count = (int64_t)view->count;
-  int64_t k = count - (int64_t)(percentile * (double)count);
-  if (k < 1) k = 1;
-  return largest ? amct_sketch_largest(view, (uint64_t)k)
-                 : amct_sketch_smallest(view, (uint64_t)k);
-}
-
-static double loss_of(const search *s, candidate c) {
+static double loss_of(const search *s, amct_clip c) {
   double loss = list_loss(s->view.top, s->view.top_count, c) +
                 list_loss(s->view.bottom, s->view.bottom_count, c) + bin_loss(s, c);
   return loss / (double)s->view.count;
 }
 
-static candidate find_best(const search *s, const amct_ifmr_options *options) {
+static amct_clip find_best(const search *s, const amct_range_options *options) {
   float start = (float)options->search_start, end = (float)options->search_end;
   float step = (float)options->search_step;
-  candidate best = candidate_of(s, start), first_negligible = best;
+  amct_clip best = candidate_of(s, start), first_negligible = best;
   double best_loss = HUGE_VAL;
   bool best_is_negligible = false, any_negligible = false;
   for (int i = 0; i <= MOST_CANDIDATES; i++) {
     float r = start + (float)i * step;
     if (!(r < end)) break;
-    candidate c = candidate_of(s, r);
+    amct_clip c = candidate_of(s, r);
     double loss = loss_of(s, c);
     bool negligible = loss < k_negligible * (double)c.scale * (double)c.scale;
     if (negligible && !any_negligible) first_negligible = c;
@@ -191,40 +149,31 @@ static candidate find_best(const search *s, const amct_ifmr_options *options) {
 }
 
 static AMCT_NOINLINE void run_search(amct_range *range, search *s,
-                                     const amct_ifmr_options *options) {
-  float max = find_extreme(&s->view, options->max_percentile, true);
-  float min = find_extreme(&s->view, options->min_percentile, false);
-  s->max = max > 0.0f ? max : 0.0f;
-  s->min = min < 0.0f ? min : 0.0f;
+                                     const amct_range_options *options) {
+  s->ends =
+      amct_ends_with_zero(amct_percentile_value(&s->view, options->min_percentile, false),
+                          amct_percentile_value(&s->view, options->max_percentile, true));
   s->asymmetric = options->asymmetric;
   sum_bins(&s->sums, &s->view);
-  candidate widest = candidate_of(s, (float)options->search_end);
+  amct_clip widest = candidate_of(s, (float)options->search_end);
   bool is_dead = widest.scale == 1.0f && !(widest.high - widest.low > 1.0f);
-  candidate best =
+  amct_clip best =
       is_dead ? widest : find_best(s, options); /* all candidates have scale 1 */
-  float offset = -128.0f - amct_round_float(s->min / best.scale);
-  offset = offset > 127.0f ? 127.0f : offset;
-  range->scale = best.scale;
-  range->offset = s->asymmetric ? (int32_t)offset : 0;
+  *range = amct_clip_range(best, s->ends.min, s->asymmetric);
 }
 
-static amct_status check(const amct_ifmr_options *options, amct_error *err) {
+static amct_status check(const amct_range_options *options, amct_error *err) {
   double count = (options->search_end - options->search_start) / options->search_step;
   if (!(options->search_start > 0.0 && count > 0.0 && count <= MOST_CANDIDATES))
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "search range [%g, %g] in steps of %g: not 1 to %d candidates",
                      options->search_start, options->search_end, options->search_step,
                      MOST_CANDIDATES);
-  if (!(options->max_percentile > 0.0 && options->max_percentile <= 1.0 &&
-        options->min_percentile > 0.0 && options->min_percentile <= 1.0))
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
-                     "percentiles %g and %g: not within 0 and 1", options->max_percentile,
-                     options->min_percentile);
-  return AMCT_OK;
+  return amct_percentiles_check(options, err);
 }
 
 amct_status amct_ifmr_search(amct_range *range, amct_sketch *sketch,
-                             const amct_ifmr_options *options, amct_error *err) {
+                             const amct_range_options *options, amct_error *err) {
   search s = {.view = amct_sketch_look(sketch)};
   if (s.view.count == 0)
     return amct_fail(err, AMCT_NOT_READY, NULL, "no values to take a range from");

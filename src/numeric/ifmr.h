@@ -4,24 +4,7 @@
 #ifndef AMCT_IFMR_H
 #define AMCT_IFMR_H
 
-#include "numeric/sketch.h"
-
-/** Ranges: percentiles (0.5, 1]; search_start > 0, < search_end; 0 < search_step <= end -
- * start. */
-typedef struct amct_ifmr_options {
-  double max_percentile, min_percentile; /* 0.999999 */
-  double search_start, search_end;       /* 0.7, 1.3 */
-  double search_step;                    /* 0.01 */
-  bool asymmetric;                       /* true */
-} amct_ifmr_options;
-
-#define AMCT_IFMR_DEFAULTS                                                               \
-  { 0.999999, 0.999999, 0.7, 1.3, 0.01, true }
-
-typedef struct amct_range {
-  float scale;    /* real units per step, > 0 */
-  int32_t offset; /* the integer that means zero, -128..127; 0 when symmetric */
-} amct_range;
+#include "numeric/range.h"
 
 /**
  * k = L - (int64)(p*L), at least 1;  max0 = max(k-th largest, 0);  min0 = min(k-th
@@ -40,7 +23,7 @@ typedef struct amct_range {
  * @par Source  shared/reference numbers.md 2, 3, Decided 1 and 3; amct.md 8.2.
  */
 AMCT_NODISCARD amct_status amct_ifmr_search(amct_range *range, amct_sketch *sketch,
-                                            const amct_ifmr_options *options,
+                                            const amct_range_options *options,
                                             amct_error *err);
 
 #endif

@@ -253,7 +253,7 @@ static amct_status place_value(const parser *p, amct_cfg_value **out) {
 
 /* Start, end and step of a search together, defaults among them. */
 static amct_status check_search(const parser *p) {
-  amct_layer_recipe layer = {.range = AMCT_IFMR_DEFAULTS};
+  amct_layer_recipe layer = {.range = AMCT_RANGE_DEFAULTS};
   char wrong[AMCT_SEARCH_WRONG_BYTES], field[FIELD_BYTES];
   amct_cfg_store(p->in, &layer);
   const char *key = amct_recipe_search_wrong(&layer.range, wrong);

@@ -3,16 +3,16 @@
 #ifndef AMCT_RECIPE_H
 #define AMCT_RECIPE_H
 
-#include "numeric/ifmr.h"
+#include "numeric/range.h"
 #include "op/layers.h"
 
 /** One layer of the configuration. */
 typedef struct amct_layer_recipe {
   const char *name;
-  const amct_layer *layer; /* borrowed from the layers that the recipe was made for */
-  bool enabled;            /* quant_enable */
-  amct_ifmr_options range; /* activation_quant_params; asymmetric resolved */
-  bool channel_wise;       /* weight_quant_params; false for layers without weights */
+  const amct_layer *layer;  /* borrowed from the layers that the recipe was made for */
+  bool enabled;             /* quant_enable */
+  amct_range_options range; /* activation_quant_params; asymmetric resolved */
+  bool channel_wise;        /* weight_quant_params; false for layers without weights */
 } amct_layer_recipe;
 
 typedef struct amct_recipe {

@@ -197,7 +197,7 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
   return AMCT_OK;
 }
 
-const char *amct_recipe_search_wrong(const amct_ifmr_options *range,
+const char *amct_recipe_search_wrong(const amct_range_options *range,
                                      char text[AMCT_SEARCH_WRONG_BYTES]) {
   const double width = range->search_end - range->search_start;
 
@@ -223,7 +223,7 @@ const char *amct_recipe_search_wrong(const amct_ifmr_options *range,
 }
 
 amct_status amct_recipe_check_search(const amct_recipe_spot *spot,
-                                     const amct_ifmr_options *range, amct_error *err) {
+                                     const amct_range_options *range, amct_error *err) {
   char wrong[AMCT_SEARCH_WRONG_BYTES];
   const char *key = amct_recipe_search_wrong(range, wrong);
   if (key == NULL) return AMCT_OK;

@@ -93,10 +93,10 @@ AMCT_NODISCARD amct_status amct_recipe_store(const amct_recipe_spot *spot,
 enum { AMCT_SEARCH_WRONG_BYTES = 200 };
 /** Searches that make no sense or would not end: the key that is wrong, search_range or
  * search_step, and why; NULL: none. */
-const char *amct_recipe_search_wrong(const amct_ifmr_options *range,
+const char *amct_recipe_search_wrong(const amct_range_options *range,
                                      char text[AMCT_SEARCH_WRONG_BYTES]);
 AMCT_NODISCARD amct_status amct_recipe_check_search(const amct_recipe_spot *spot,
-                                                    const amct_ifmr_options *range,
+                                                    const amct_range_options *range,
                                                     amct_error *err);
 
 /** Parses a whole file; the top is an object. AMCT_IO; AMCT_BAD_FORMAT with line and

@@ -115,7 +115,7 @@ static amct_status read_named(reader *r, const char *name, json_t *from,
 /* What is wrong in the entry of a group is found once, whatever layers it takes. */
 static amct_status add_group(reader *r, const group *found, amct_error *err) {
   const amct_config_place place = {r->path, 0, "layers"};
-  amct_layer_recipe scratch = {.range = AMCT_IFMR_DEFAULTS};
+  amct_layer_recipe scratch = {.range = AMCT_RANGE_DEFAULTS};
   if (!json_is_object(found->value))
     return amct_config_fail(err, &place, NULL, ": \"%.200s\": an object is wanted",
                             found->key);
@@ -166,7 +166,7 @@ static amct_status read_tensor(const reader *r, json_t *from, amct_error *err) {
   static const char k_label[] = "tensor_quantize";
   const amct_config_place place = {r->path, 0, k_label};
   amct_tensor_recipe tensor = {0};
-  amct_layer_recipe scratch = {.range = AMCT_IFMR_DEFAULTS};
+  amct_layer_recipe scratch = {.range = AMCT_RANGE_DEFAULTS};
   if (!json_is_object(from))
     return amct_config_fail(err, &place, NULL, ": an element is no object");
   AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_TENSOR, from, &tensor, err));

@@ -49,10 +49,15 @@ class View(ctypes.Structure):
     ]
 
 
-class IfmrOptions(ctypes.Structure):
-    _fields_ = [(name, c_double) for name in ("max_percentile", "min_percentile", "start", "end", "step")] + [
-        ("asymmetric", c_bool)
-    ]
+class RangeOptions(ctypes.Structure):
+    _fields_ = (
+        [("algorithm", ctypes.c_int64)]
+        + [(name, c_double) for name in ("max_percentile", "min_percentile", "start", "end", "step")]
+        + [("num_of_bins", ctypes.c_int64), ("asymmetric", c_bool)]
+    )
+
+
+ALGORITHMS = ("ifmr", "hfmg", "min_max", "percentile")
 
 
 class Range(ctypes.Structure):
@@ -150,8 +155,19 @@ class Sketch:
         find = self.library.amct_sketch_largest if largest else self.library.amct_sketch_smallest
         return find(byref(view), k)
 
+    def find(self, algorithm, p_max=0.999999, p_min=0.999999, num_of_bins=4096, asymmetric=True):
+        """(scale, offset) of an algorithm."""
+        return self._range(RangeOptions(ALGORITHMS.index(algorithm), p_max, p_min, 0.7, 1.3, 0.01, num_of_bins, asymmetric))
+
+    def hfmg_ends(self, num_of_bins):
+        ends = np.zeros(2, np.float32)
+        assert self.library.amct_hfmg_ends(address(ends), self.handle, ctypes.c_int64(num_of_bins), None) == 0
+        return ends
+
     def ifmr(self, p_max=0.999999, p_min=0.999999, start=0.7, end=1.3, step=0.01, asymmetric=True):
-        options = IfmrOptions(p_max, p_min, start, end, step, asymmetric)
+        return self._range(RangeOptions(0, p_max, p_min, start, end, step, 4096, asymmetric))
+
+    def _range(self, options):
         found = Range()
-        assert self.library.amct_ifmr_search(byref(found), self.handle, byref(options), None) == 0
+        assert self.library.amct_range_find(byref(found), self.handle, byref(options), None) == 0
         return np.float32(found.scale), found.offset

@@ -37,7 +37,7 @@ static inline amct_calib_range_spec range_of(const char *id, const char *path,
                                              int64_t total,
                                              const amct_calib_layer *layers,
                                              size_t count) {
-  const amct_ifmr_options options = AMCT_IFMR_DEFAULTS;
+  const amct_range_options options = AMCT_RANGE_DEFAULTS;
   return (amct_calib_range_spec){{id, path, total}, 1, layers, count, options};
 }
 

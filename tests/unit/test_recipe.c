@@ -67,13 +67,13 @@ static void a_comma_locale_changes_nothing(void **data) {
 
 static void rows_agree_with_the_struct_of_the_search(void **data) {
   state *s = *data;
-  const amct_ifmr_options wanted = AMCT_IFMR_DEFAULTS;
+  const amct_range_options wanted = AMCT_RANGE_DEFAULTS;
   amct_recipe recipe = {0};
   const amct_recipe_options options = {NULL, 0, 1, true};
   assert_int_equal(
       amct_recipe_defaults(&recipe, &s->hand.layers, s->hand.graph, &options, NULL),
       AMCT_OK);
-  const amct_ifmr_options *range = &recipe.layers[0].range;
+  const amct_range_options *range = &recipe.layers[0].range;
   assert_true(range->max_percentile == wanted.max_percentile);
   assert_true(range->min_percentile == wanted.min_percentile);
   assert_true(range->search_start == wanted.search_start);
