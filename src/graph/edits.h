@@ -55,6 +55,8 @@ void amct_edits_rewire(amct_edits *edits, amct_edge from, const char *tensor,
 
 void amct_spec_input(amct_spec *spec,
                      const char *tensor); /* "name", "name:1", "^name"; copied */
+/** All that `node` has but name, op, inputs and device: its attributes. */
+void amct_spec_copy_fields(amct_spec *spec, const amct_node *node);
 void amct_spec_device(amct_spec *spec, amct_slice device);
 void amct_spec_origin(amct_spec *spec,
                       const char *name); /* stands for this original node too */

@@ -80,8 +80,6 @@ void amct_edits_fail_memory(amct_edits *edits);
 const char *amct_edits_text(amct_edits *edits, const char *text);
 /** A spec with nothing in it; NULL, and a kept failure, when memory runs out. */
 amct_spec *amct_spec_new(amct_edits *edits, const char *name, const char *op);
-/** Adds the fields of `node` that are neither name, op, input nor device. */
-void amct_spec_copy_fields(amct_spec *spec, const amct_node *node);
 /** The NodeDef of a spec, in `arena`. */
 AMCT_NODISCARD amct_status amct_spec_encode(const amct_spec *spec, amct_arena *arena,
                                             amct_slice *nodedef, amct_error *err);

@@ -61,6 +61,7 @@ void amct_spec_origin(amct_spec *spec, const char *name) {
 }
 
 void amct_spec_copy_fields(amct_spec *spec, const amct_node *node) {
+  if (spec == NULL) return;
   amct_cursor cursor = amct_cursor_of(node->body->message, node->body->message.data);
   amct_field field;
   bool more;

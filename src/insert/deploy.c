@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "insert/deploy.h"
-
-#include "insert/scopes.h"
+#include "insert/deploy_private.h"
 #include "numeric/weights.h"
-#include "rewrite/fold_values.h"
-
-#include <math.h>
-
-/* A layer to be quantized, under the name that it had before outputs moved. */
-typedef struct job {
-  amct_layer *layer;
-  const amct_factors *factors;
-  const amct_fold *fold; /* NULL: nothing is folded into the layer */
-  const char *name;
-} job;
 
 /* An AscendQuant, found again by the tensor and the factors. */
 typedef struct quantized {
@@ -24,24 +11,24 @@ typedef struct quantized {
   struct quantized *next;
 } quantized;
 
-typedef struct deployer {
-  amct_plan *plan;
-  amct_graph *graph;
-  amct_arena *arena;
-  const amct_deploy_options *options;
-  AMCT_VEC(job) jobs;
-  amct_edits *edits;
-  amct_scopes scopes;
-  amct_map by_node; /* data node -> quantized */
-} deployer;
-
-static const char *join(deployer *d, const char *scope, const char *name) {
+const char *amct_deploy_join(amct_deployer *d, const char *scope, const char *name) {
   return amct_arena_format(d->arena, "%s/%s", scope, name);
+}
+
+amct_spec *amct_deploy_const(amct_deployer *d, const amct_layer *layer, const char *name,
+                             amct_dtype dtype, const amct_shape *shape,
+                             const void *data) {
+  size_t bytes = amct_dtype_bytes(dtype);
+  for (int i = 0; i < shape->rank; i++)
+    bytes *= (size_t)shape->dims[i];
+  amct_spec *spec = amct_edits_add(d->edits, name, "Const", layer->node, true);
+  amct_spec_tensor(spec, dtype, shape, data, bytes);
+  return spec;
 }
 
 /* ---- which layers ---- */
 
-static amct_status collect_jobs(deployer *d, amct_layers *layers,
+static amct_status collect_jobs(amct_deployer *d, amct_layers *layers,
                                 const amct_record *record, amct_error *err) {
   amct_status status = AMCT_OK;
   amct_map by_key = {0};
@@ -55,8 +42,8 @@ static amct_status collect_jobs(deployer *d, amct_layers *layers,
   }
   for (size_t i = 0; i < layers->count && status == AMCT_OK; i++) {
     const amct_node *node = layers->at[i].node;
-    job next = {&layers->at[i], amct_map_get(&by_key, node->name),
-                amct_plan_fold(d->plan, node), node->name};
+    amct_job next = {&layers->at[i], amct_map_get(&by_key, node->name),
+                     amct_plan_fold(d->plan, node), node->name};
     if (next.factors && !AMCT_VEC_PUSH(&d->jobs, next)) status = amct_fail_memory(err);
   }
   amct_map_free(&by_key);
@@ -67,7 +54,7 @@ static amct_status collect_jobs(deployer *d, amct_layers *layers,
 
 /* An output of the model whose node will hold integers: the layer's own node or its
  * BiasAdd. */
-static job *find_output_job(deployer *d, const amct_node *output) {
+static amct_job *find_output_job(amct_deployer *d, const amct_node *output) {
   for (size_t i = 0; i < d->jobs.count; i++)
     if (d->jobs.at[i].layer->output == output) return &d->jobs.at[i];
   return NULL;
@@ -82,11 +69,11 @@ static void move_layer(amct_layer *layer, amct_node *to) {
 }
 
 typedef struct move {
-  job *of;
+  amct_job *of;
   const char *name;
 } move;
 
-static bool is_moved(const move *moves, size_t count, const job *of) {
+static bool is_moved(const move *moves, size_t count, const amct_job *of) {
   for (size_t i = 0; i < count; i++)
     if (moves[i].of == of) return true;
   return false;
@@ -100,7 +87,7 @@ static void take_origins(amct_spec *moved, const amct_node *output) {
   amct_spec_origin(moved, output->name);
 }
 
-static amct_status move_outputs(deployer *d, amct_error *err) {
+static amct_status move_outputs(amct_deployer *d, amct_error *err) {
   amct_status status = AMCT_OK;
   move *moves = amct_arena_array(d->arena, d->options->output_count + 1, sizeof *moves);
   amct_edits *edits = amct_edits_new(d->graph);
@@ -111,7 +98,7 @@ static amct_status move_outputs(deployer *d, amct_error *err) {
   }
   for (size_t i = 0; i < d->options->output_count; i++) {
     amct_node *output = amct_graph_find(d->graph, d->options->outputs[i]);
-    job *of = output ? find_output_job(d, output) : NULL;
+    amct_job *of = output ? find_output_job(d, output) : NULL;
     if (!of || is_moved(moves, count, of)) /* an output may be named twice */
       continue;
     const char *wanted = amct_arena_format(d->arena, "%s_quantized", output->name);
@@ -135,170 +122,6 @@ done:
   return status;
 }
 
-/* ---- weights ---- */
-
-/* The axis of offset_w that the op looks at: 2 where the filter's axis 2 holds output
- * channels, else 3. */
-static amct_shape offset_shape(const amct_layer *layer, size_t scales) {
-  amct_shape shape = {0, {0}};
-  if (scales == 1 || layer->weight_shape.rank != 4) return shape;
-  int axis = layer->op->channel_axes >> 2 & 1 ? 2 : 3;
-  shape = (amct_shape){4, {1, 1, 1, 1}};
-  shape.dims[axis] = layer->weight_shape.dims[axis];
-  return shape;
-}
-
-/* The batch norm folded last into a layer, for messages. */
-static const char *folded_name(const amct_fold *fold) {
-  for (size_t i = fold ? fold->steps.count : 0; i > 0; i--)
-    if (fold->steps.at[i - 1].kind == AMCT_FOLD_BATCH_NORM)
-      return fold->steps.at[i - 1].variance.node->name;
-  return NULL;
-}
-
-static amct_status check_scales(const deployer *d, const job *j, const float *weights,
-                                amct_weight_layout layout, amct_error *err) {
-  size_t channel = 0;
-  float ratio = amct_weight_worst_ratio(weights, layout, j->factors->scale_w,
-                                        j->factors->scale_w_count, &channel);
-  if (ratio <= 128.0f) return AMCT_OK;
-  const char *norm = folded_name(j->fold);
-  float scale = j->factors->scale_w[j->factors->scale_w_count == 1 ? 0 : channel];
-  return amct_fail(
-      err, AMCT_BAD_RECORD, j->name,
-      "%s: layer \"%s\": scale_w %g of channel %zu is too small for its weights, whose "
-      "largest is "
-      "%g%s%s: record and model do not belong together",
-      d->options->record_path, j->name, (double)scale, channel, (double)(ratio * scale),
-      norm ? " after folding the batch norm with variance " : "", norm ? norm : "");
-}
-
-static void add_const(deployer *d, const amct_layer *layer, const char *name,
-                      amct_dtype dtype, const amct_shape *shape, const void *data) {
-  size_t bytes = amct_dtype_bytes(dtype);
-  for (int i = 0; i < shape->rank; i++)
-    bytes *= (size_t)shape->dims[i];
-  amct_spec *spec = amct_edits_add(d->edits, name, "Const", layer->node, true);
-  amct_spec_tensor(spec, dtype, shape, data, bytes);
-}
-
-/* The int8 weights as a Const of this name. */
-static amct_status add_weights(deployer *d, const job *j, const char *name,
-                               amct_error *err) {
-  const amct_factors *f = j->factors;
-  amct_arena scratch = {0};
-  amct_folded w;
-  amct_status status = amct_folded_read(&w, j->layer->node, j->fold, &scratch, err);
-  if (status == AMCT_OK) status = amct_folded_multiply(&w, j->layer->node, &scratch, err);
-  if (status == AMCT_OK) status = check_scales(d, j, w.weights, w.layout, err);
-  if (status != AMCT_OK) goto done;
-  int8_t *q =
-      amct_arena_array(&scratch, w.layout.outer * w.layout.inner, w.layout.channels);
-  if (!q) {
-    status = amct_fail_memory(err);
-    goto done;
-  }
-  amct_weight_quantize(q, w.weights, w.layout, f->scale_w, f->scale_w_count);
-  add_const(d, j->layer, name, AMCT_DTYPE_INT8, &w.shape, q);
-  amct_const_forget(j->layer->weight_node); /* no more than one layer is held twice */
-done:
-  amct_arena_free(&scratch);
-  return status;
-}
-
-static amct_status add_offsets(deployer *d, const job *j, const char *name,
-                               amct_error *err) {
-  const amct_shape shape = offset_shape(j->layer, j->factors->scale_w_count);
-  size_t count = 1;
-  for (int i = 0; i < shape.rank; i++)
-    count *= (size_t)shape.dims[i];
-  int8_t *zeros = amct_alloc_array(count, 1);
-  if (!zeros) return amct_fail_memory(err);
-  add_const(d, j->layer, name, AMCT_DTYPE_INT8, &shape, zeros);
-  amct_free(zeros);
-  return AMCT_OK;
-}
-
-static amct_status quantize_weights(deployer *d, const job *j, amct_error *err) {
-  const amct_layer *layer = j->layer;
-  if (strcmp(layer->weight_node->op, "Const") != 0)
-    return amct_fail(
-        err, AMCT_UNSUPPORTED, j->name,
-        "layer \"%s\" reads its weights from %s \"%s\": freeze the graph first", j->name,
-        layer->weight_node->op, layer->weight_node->name);
-  const char *scope =
-      amct_scopes_take(&d->scopes, j->name, "weight_quant", "AscendWeightQuant");
-  const char *name = scope ? join(d, scope, "AscendWeightQuant") : NULL;
-  const char *weight_name = scope ? join(d, scope, "weight") : NULL;
-  const char *offset_name = scope ? join(d, scope, "offset_w") : NULL;
-  if (!name || !weight_name || !offset_name) return amct_fail_memory(err);
-  weight_name = amct_edits_free_name(d->edits, weight_name);
-  offset_name = amct_edits_free_name(d->edits, offset_name);
-  AMCT_TRY(add_weights(d, j, weight_name, err));
-  AMCT_TRY(add_offsets(d, j, offset_name, err));
-
-  amct_spec *spec =
-      amct_edits_add(d->edits, name, "AscendWeightQuant", layer->node, true);
-  amct_spec_input(spec, weight_name);
-  amct_spec_input(spec, offset_name);
-  amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
-  amct_edits_set_input(d->edits, layer->node, (uint32_t)layer->op->weight, name);
-  return AMCT_OK;
-}
-
-/* ---- bias ---- */
-
-static amct_status quantize_bias(deployer *d, const job *j, amct_error *err) {
-  amct_node *add = j->layer->bias;
-  bool is_const = false;
-  amct_node *source = amct_vector_source(add->inputs[1], &is_const);
-  if (!source || !is_const)
-    return amct_fail(err, AMCT_UNSUPPORTED, j->name,
-                     "the bias of layer \"%s\" is not a constant: freeze the graph first",
-                     j->name);
-  amct_arena scratch = {0};
-  amct_tensor tensor;
-  const float *bias = NULL;
-  float *q = NULL;
-  amct_status status;
-  if ((status = amct_const_tensor(source, &tensor, err)) != AMCT_OK ||
-      (status = amct_tensor_floats(&tensor, &scratch, &bias, source, err)) != AMCT_OK)
-    goto done;
-  const amct_factors *f = j->factors;
-  const char *name = amct_edits_free_name(
-      d->edits, amct_arena_format(d->arena, "%s/bias_quantized", add->name));
-  q = amct_arena_array(&scratch, tensor.count, sizeof *q);
-  if (!q || !name) {
-    status = amct_fail_memory(err);
-    goto done;
-  }
-  if (f->scale_w_count != 1 && f->scale_w_count != tensor.count) {
-    status =
-        amct_fail(err, AMCT_BAD_GRAPH, add->name, "bias has %zu values for %zu channels",
-                  tensor.count, f->scale_w_count);
-    goto done;
-  }
-  for (size_t c = 0; c < tensor.count; c++) {
-    float scale_w = f->scale_w[f->scale_w_count == 1 ? 0 : c];
-    q[c] = amct_bias_quantize(bias[c], f->scale_d, scale_w);
-    if (!(fabsf(q[c]) <= AMCT_BIAS_LIMIT)) {
-      status = amct_fail(err, AMCT_BAD_RECORD, j->name,
-                         "%s: layer \"%s\": bias %g of channel %zu is %g steps of "
-                         "scale_d*scale_w = %g, outside int32: use a "
-                         "scale_w of at least %g there, or leave the layer float",
-                         d->options->record_path, j->name, (double)bias[c], c,
-                         (double)q[c], (double)(f->scale_d * scale_w),
-                         (double)amct_bias_fit(bias[c], f->scale_d, scale_w));
-      goto done;
-    }
-  }
-  add_const(d, j->layer, name, AMCT_DTYPE_FLOAT, &tensor.shape, q);
-  amct_edits_set_input(d->edits, add, 1, name);
-done:
-  amct_arena_free(&scratch);
-  return status;
-}
-
 /* ---- dequantization ---- */
 
 static void kernel_window(const amct_layer *layer, int64_t window[2]) {
@@ -311,14 +134,14 @@ static void kernel_window(const amct_layer *layer, int64_t window[2]) {
   window[1] = ksize.at[layer->channels_first ? 3 : 2];
 }
 
-static amct_status dequantize(deployer *d, const job *j, amct_error *err) {
+static amct_status dequantize(amct_deployer *d, const amct_job *j, amct_error *err) {
   const amct_layer *layer = j->layer;
   const amct_factors *f = j->factors;
   size_t count = f->scale_w_count ? f->scale_w_count : 1;
   amct_shape shape = {1, {(int64_t)count}};
   const char *scope = amct_scopes_take(&d->scopes, j->name, "dequant", "AscendDequant");
-  const char *name = scope ? join(d, scope, "AscendDequant") : NULL;
-  const char *deq_name = scope ? join(d, scope, "deq_scale") : NULL;
+  const char *name = scope ? amct_deploy_join(d, scope, "AscendDequant") : NULL;
+  const char *deq_name = scope ? amct_deploy_join(d, scope, "deq_scale") : NULL;
   uint64_t *deq = amct_alloc_array(count, sizeof *deq);
   if (!deq || !name || !deq_name) {
     amct_free(deq);
@@ -328,8 +151,13 @@ static amct_status dequantize(deployer *d, const job *j, amct_error *err) {
     deq[c] = amct_deq_pack(f->scale_d, f->scale_w_count ? f->scale_w[c] : 1.0f,
                            f->shift_count ? (uint8_t)f->shift_bit[c] : 0, 0);
   deq_name = amct_edits_free_name(d->edits, deq_name);
-  add_const(d, layer, deq_name, AMCT_DTYPE_UINT64, &shape, deq);
+  amct_spec *words =
+      amct_deploy_const(d, layer, deq_name, AMCT_DTYPE_UINT64, &shape, deq);
   amct_free(deq);
+  if (layer->looped) {
+    const amct_edge turn = {layer->node->inputs[layer->op->data].node, AMCT_CONTROL};
+    amct_spec_input(words, amct_edge_text(turn));
+  }
 
   int64_t window[2];
   kernel_window(layer, window);
@@ -352,7 +180,7 @@ static bool is_pool_of(const amct_use *use, amct_edge data) {
 }
 
 /* A MaxPool that reads the tensor too is fed from the int8 values. */
-static amct_status feed_pools(deployer *d, const job *j, const quantized *q,
+static amct_status feed_pools(amct_deployer *d, const amct_job *j, const quantized *q,
                               amct_error *err) {
   const char *tensor = NULL;
   for (uint32_t i = 0; i < q->data.node->use_count; i++) {
@@ -361,7 +189,7 @@ static amct_status feed_pools(deployer *d, const job *j, const quantized *q,
     if (!tensor) {
       const char *scope =
           amct_scopes_take(&d->scopes, j->name, "anti_quant", "AscendAntiQuant");
-      tensor = scope ? join(d, scope, "AscendAntiQuant") : NULL;
+      tensor = scope ? amct_deploy_join(d, scope, "AscendAntiQuant") : NULL;
       if (!tensor) return amct_fail_memory(err);
       amct_spec *spec =
           amct_edits_add(d->edits, tensor, "AscendAntiQuant", use->node, true);
@@ -378,7 +206,7 @@ static amct_status feed_pools(deployer *d, const job *j, const quantized *q,
 /* ---- data ---- */
 
 /* First AscendQuant of a tensor, or the one with the factors too. */
-static const quantized *find_quantized(const deployer *d, amct_edge data,
+static const quantized *find_quantized(const amct_deployer *d, amct_edge data,
                                        const amct_factors *factors) {
   const quantized *q = amct_map_get(&d->by_node, data.node);
   while (q && !(amct_edge_equal(q->data, data) &&
@@ -388,7 +216,7 @@ static const quantized *find_quantized(const deployer *d, amct_edge data,
   return q;
 }
 
-static amct_status keep_quantized(deployer *d, quantized *q, amct_error *err) {
+static amct_status keep_quantized(amct_deployer *d, quantized *q, amct_error *err) {
   quantized *last = amct_map_get(&d->by_node, q->data.node);
   if (!last) return amct_map_set(&d->by_node, q->data.node, q, err);
   while (last->next)
@@ -397,7 +225,7 @@ static amct_status keep_quantized(deployer *d, quantized *q, amct_error *err) {
   return AMCT_OK;
 }
 
-static amct_status quantize_data(deployer *d, const job *j, amct_error *err) {
+static amct_status quantize_data(amct_deployer *d, const amct_job *j, amct_error *err) {
   const amct_layer *layer = j->layer;
   const uint32_t input = (uint32_t)layer->op->data;
   const amct_edge data =
@@ -410,7 +238,7 @@ static amct_status quantize_data(deployer *d, const job *j, amct_error *err) {
 
   const bool is_first = find_quantized(d, data, NULL) == NULL;
   const char *scope = amct_scopes_take(&d->scopes, j->name, "act_quant", "AscendQuant");
-  const char *name = scope ? join(d, scope, "AscendQuant") : NULL;
+  const char *name = scope ? amct_deploy_join(d, scope, "AscendQuant") : NULL;
   quantized *q = amct_arena_alloc(d->arena, sizeof *q);
   if (!name || !q) return amct_fail_memory(err);
   *q = (quantized){data, j->factors->scale_d, j->factors->offset_d, name, NULL};
@@ -428,7 +256,7 @@ static amct_status quantize_data(deployer *d, const job *j, amct_error *err) {
 
 /* ---- the whole ---- */
 
-static amct_status start_edits(deployer *d, amct_error *err) {
+static amct_status start_edits(amct_deployer *d, amct_error *err) {
   amct_scopes_free(&d->scopes);
   amct_edits_free(d->edits);
   d->edits = amct_edits_new(d->graph);
@@ -438,18 +266,18 @@ static amct_status start_edits(deployer *d, amct_error *err) {
 
 /* Weights, bias and dequantization first: a layer that reads another layer's output
  * directly then finds the dequantized tensor at its input. */
-static amct_status deploy_results(deployer *d, amct_error *err) {
+static amct_status deploy_results(amct_deployer *d, amct_error *err) {
   AMCT_TRY(start_edits(d, err));
   for (size_t i = 0; i < d->jobs.count; i++) {
-    const job *j = &d->jobs.at[i];
-    if (j->layer->weight.node) AMCT_TRY(quantize_weights(d, j, err));
-    if (j->layer->bias) AMCT_TRY(quantize_bias(d, j, err));
+    const amct_job *j = &d->jobs.at[i];
+    if (j->layer->weight.node) AMCT_TRY(amct_deploy_weights(d, j, err));
+    if (j->layer->bias) AMCT_TRY(amct_deploy_bias(d, j, err));
     AMCT_TRY(dequantize(d, j, err));
   }
   return amct_edits_apply(d->edits, err);
 }
 
-static amct_status deploy_data(deployer *d, amct_error *err) {
+static amct_status deploy_data(amct_deployer *d, amct_error *err) {
   AMCT_TRY(start_edits(d, err));
   for (size_t i = 0; i < d->jobs.count; i++)
     AMCT_TRY(quantize_data(d, &d->jobs.at[i], err));
@@ -457,7 +285,7 @@ static amct_status deploy_data(deployer *d, amct_error *err) {
 }
 
 /* Layers that are quantized fold their weights when they quantize them, one at a time. */
-static amct_status settle(deployer *d, amct_error *err) {
+static amct_status settle(amct_deployer *d, amct_error *err) {
   amct_map folders = {0};
   amct_status status = AMCT_OK;
   for (size_t i = 0; i < d->jobs.count && status == AMCT_OK; i++) {
@@ -469,7 +297,7 @@ static amct_status settle(deployer *d, amct_error *err) {
   return status;
 }
 
-static amct_status deploy_all(deployer *d, amct_error *err) {
+static amct_status deploy_all(amct_deployer *d, amct_error *err) {
   AMCT_TRY(settle(d, err));
   AMCT_TRY(move_outputs(d, err));
   AMCT_TRY(deploy_results(d, err));
@@ -480,7 +308,7 @@ static amct_status deploy_all(deployer *d, amct_error *err) {
 amct_status amct_deploy(amct_plan *plan, amct_layers *layers, const amct_record *record,
                         const amct_deploy_options *options, size_t *quantized_count,
                         amct_error *err) {
-  deployer d = {.plan = plan, .graph = plan->graph, .options = options};
+  amct_deployer d = {.plan = plan, .graph = plan->graph, .options = options};
   d.arena = amct_graph_arena(plan->graph);
   amct_status status = collect_jobs(&d, layers, record, err);
   if (status == AMCT_OK) status = deploy_all(&d, err);

@@ -148,6 +148,7 @@ static amct_status describe(const finder *f, amct_layer *layer, amct_error *err)
   layer->weight_shape.rank = -1;
   layer->channels = -1;
   layer->grid = layer->op->grid;
+  layer->looped = amct_map_get(&f->loops, node) != NULL;
   layer->channels_first = amct_node_format(node) == AMCT_NCHW;
   AMCT_TRY(find_weight(layer, weight, err));
   AMCT_TRY(find_bias(f, layer, err));
@@ -156,8 +157,6 @@ static amct_status describe(const finder *f, amct_layer *layer, amct_error *err)
 
   if (!layer->data.node)
     snprintf(text, sizeof text, "has no data input");
-  else if (amct_map_get(&f->loops, node))
-    snprintf(text, sizeof text, "is inside a while loop, which is not quantized");
   else if (!amct_constraint_broken(node, text))
     memcpy(text, weight, sizeof text);
   if (!text[0]) return AMCT_OK;

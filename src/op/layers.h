@@ -18,6 +18,7 @@ typedef struct amct_layer {
   int64_t channels;  /* output channels, -1 unknown or no weights */
   amct_grid
       grid; /* default granularity; PER_TENSOR for a Conv2D that covers the whole plane */
+  bool looped;         /* inside a v1 while loop */
   bool channels_first; /* NCHW */
   const char *reason;  /* why it cannot be quantized; NULL: it can */
 } amct_layer;

@@ -89,11 +89,17 @@ static bool passes_on(const amct_node *node) {
   return amct_attr_bool(node, "is_constant", &constant) && constant;
 }
 
+/* A Switch hands its input to one of two outputs. */
+static int32_t last_port(const amct_node *node) {
+  return strcmp(node->op, "Switch") == 0 || strcmp(node->op, "RefSwitch") == 0;
+}
+
 amct_node *amct_param_source(amct_edge edge, bool *is_const) {
   *is_const = false;
-  for (int hop = 0; hop < PARAM_HOPS_MAX && edge.node && edge.port == 0; hop++) {
+  for (int hop = 0; hop < PARAM_HOPS_MAX && edge.node; hop++) {
     const amct_op *op = amct_op_find(edge.node->op);
-    if (!op || op->param == AMCT_PARAM_NONE) return NULL;
+    if (!op || op->param == AMCT_PARAM_NONE || edge.port > last_port(edge.node))
+      return NULL;
     if (op->param != AMCT_PARAM_PASS) {
       *is_const = op->param == AMCT_PARAM_CONST;
       return edge.node;

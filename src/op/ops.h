@@ -36,9 +36,9 @@ size_t amct_op_layer_count(void);
 const amct_op *amct_op_layer_at(size_t i);
 
 /**
- * Follows an input back through Identity, ReadVariableOp and the like. Returns the Const
- * or variable node at the end, NULL if the value is not a parameter. `*is_const` says
- * which.
+ * Follows an input back through Identity, ReadVariableOp, Switch and the like. Returns
+ * the Const or variable node at the end, NULL if the value is not a parameter.
+ * `*is_const` says which.
  */
 amct_node *amct_param_source(amct_edge edge, bool *is_const);
 

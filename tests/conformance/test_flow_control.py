@@ -59,33 +59,104 @@ def flushed(record):
     return record
 
 
-@pytest.mark.parametrize("imported", [False, True])
-def test_layers_in_a_loop_stay_float(imported):
+RANDOM = np.random.RandomState(4)
+PARAMETERS = {
+    "conv": RANDOM.normal(0, 0.4, (3, 3, 3, 3)).astype(np.float32),
+    "depthwise": RANDOM.normal(0, 0.4, (3, 3, 3, 1)).astype(np.float32),
+    "bias": RANDOM.normal(0, 0.3, 3).astype(np.float32),
+    "product": RANDOM.normal(0, 0.4, (3, 3)).astype(np.float32),
+}
+
+
+def turn(value, given):
+    """What a loop does in a turn; `given` makes a parameter of a name."""
+    value = tf.nn.conv2d(value, given("conv"), strides=[1, 1, 1, 1], padding="SAME", name="conv")
+    value = tf.nn.relu(tf.nn.bias_add(value, given("bias"), name="bias"))
+    value = v1.nn.depthwise_conv2d_native(value, given("depthwise"), [1, 1, 1, 1], "SAME", name="depthwise")
+    value = tf.nn.avg_pool2d(value, 3, 1, "SAME", name="pool")
+    flat = tf.matmul(tf.reshape(value, [-1, 3]), given("product"), name="product")
+    return tf.nn.relu6(tf.nn.bias_add(tf.reshape(flat, [-1] + list(models.IMAGE)), given("bias")))
+
+
+def looping(depth, captured):
+    """A graph with a loop of three turns, in `depth` loops of two around it."""
     with tf.Graph().as_default() as graph, old_control_flow():
+        outer = {name: tf.constant(value, name=name) for name, value in PARAMETERS.items()}
+
+        def given(name):
+            return outer[name] if captured else tf.constant(PARAMETERS[name])
+
+        def loop(turns, body, value):
+            shapes = [tf.TensorShape([]), tf.TensorShape((None,) + models.IMAGE)]
+            return v1.while_loop(
+                lambda i, _: i < turns, lambda i, x: (i + 1, body(x)), [0, value], shape_invariants=shapes
+            )[1]
+
+        def nest(level, value):
+            if level == 0:
+                return loop(3, lambda x: turn(x, given), value)
+            return loop(2, lambda x: nest(level - 1, x), value)
+
         x = v1.placeholder(tf.float32, (None,) + models.IMAGE, name="input")
-        y = v1.while_loop(
-            lambda i, _: i < 3,
-            lambda i, value: (i + 1, tf.nn.relu(conv(value, "body"))),
-            [0, conv(x, "before")],
-            shape_invariants=[tf.TensorShape([]), tf.TensorShape((None,) + models.IMAGE)],
-            name="loop",
-        )[1]
-        tf.identity(y, name="output")
+        tf.identity(nest(depth, x), name="output")
+    return graph
+
+
+@pytest.mark.parametrize("optimized", [True, False])
+@pytest.mark.parametrize("captured", [True, False])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_layers_in_loops(depth, captured, optimized):
+    """Every turn is a batch; quantized weights and words live where the loop's own constants do."""
+    graph = looping(depth, captured)
     definition = graph.as_graph_def()
-    if imported:
-        graph = tf.Graph()
-        with graph.as_default():
-            tf.import_graph_def(definition, name="")
-    quantize(graph)
     batch = models.images(4)
-    expected = models.run(graph, [batch], "output:0")[0]
-    assert list(models.read_record("record.txt")) == ["before"]
-    amct.save_model(models.write_pb(definition, "model.pb"), ["output"], "record.txt", "model")
+    session_of = v1.Session if optimized else models.plain_session
+    with session_of(graph=graph) as session:
+        expected = session.run("output:0", {models.INPUT: batch})
+    graph = models.load(models.write_pb(definition, "model.pb"))
+    quantize(graph, batch_num=3 * 2**depth)
+    with session_of(graph=graph) as session:
+        observed = session.run("output:0", {models.INPUT: batch})
+    np.testing.assert_allclose(observed, expected, rtol=1e-5, atol=1e-5)
+    record = models.read_record("record.txt")
+    assert [name.split("/")[-1] for name in record] == ["conv", "depthwise", "pool", "product"]
+    amct.save_model("model.pb", ["output"], "record.txt", "model")
     quantized = models.load("model_quantized.pb")
     types = models.op_types(quantized)
-    assert sum(op == "AscendQuant" for op in types.values()) == 1
-    found = models.run(quantized, [batch], "output:0")[0]
-    assert np.abs(found - expected).max() < 0.05 * np.abs(expected).max()
+    assert sum(op == "AscendDequant" for op in types.values()) == 4
+    if captured:  # int8 weights are widened once, outside
+        weights = [op for op in quantized.get_operations() if op.type == "AscendWeightQuant"]
+        assert all(reader.type == "Enter" for op in weights for reader in op.outputs[0].consumers())
+    with session_of(graph=quantized) as session:
+        found = session.run("output:0", {models.INPUT: batch})
+    assert np.abs(found - expected).max() < 0.08 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize("captured", [True, False])
+def test_layers_in_branches(flag, captured):
+    with tf.Graph().as_default() as graph, old_control_flow():
+        outer = {name: tf.constant(value, name=name) for name, value in PARAMETERS.items()}
+        x = v1.placeholder(tf.float32, (None,) + models.IMAGE, name="input")
+        choice = v1.placeholder(tf.bool, [], name="flag")
+
+        def branch():
+            return turn(x, lambda name: outer[name] if captured else tf.constant(PARAMETERS[name]))
+
+        tf.identity(v1.cond(choice, branch, lambda: x * 2.0), name="output")
+    feed = {models.INPUT: models.images(4), "flag:0": True}
+    definition = graph.as_graph_def()
+    models.write_pb(definition, "model.pb")
+    quantize(graph)
+    with v1.Session(graph=graph) as session:
+        expected = session.run("output:0", dict(feed, **{"flag:0": flag}))
+        session.run("output:0", feed)
+    amct.save_model("model.pb", ["output"], "record.txt", "model")
+    quantized = models.load("model_quantized.pb")
+    assert sum(op == "AscendDequant" for op in models.op_types(quantized).values()) == 4
+    with v1.Session(graph=quantized) as session:
+        found = session.run("output:0", dict(feed, **{"flag:0": flag}))
+    assert np.abs(found - expected).max() < 0.08 * np.abs(expected).max()
 
 
 def test_a_graph_imported_under_a_prefix():

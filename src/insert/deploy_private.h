@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Private to deploy.c and deploy_weights.c. */
+#ifndef AMCT_DEPLOY_PRIVATE_H
+#define AMCT_DEPLOY_PRIVATE_H
+
+#include "insert/deploy.h"
+#include "insert/scopes.h"
+
+/* A layer to be quantized, under the name that it had before outputs moved. */
+typedef struct amct_job {
+  amct_layer *layer;
+  const amct_factors *factors;
+  const amct_fold *fold; /* NULL: nothing is folded into the layer */
+  const char *name;
+} amct_job;
+
+typedef struct amct_deployer {
+  amct_plan *plan;
+  amct_graph *graph;
+  amct_arena *arena;
+  const amct_deploy_options *options;
+  AMCT_VEC(amct_job) jobs;
+  amct_edits *edits;
+  amct_scopes scopes;
+  amct_map by_node; /* data node -> quantized */
+} amct_deployer;
+
+/** "scope/name", in the graph's arena; NULL when memory runs out. */
+const char *amct_deploy_join(amct_deployer *d, const char *scope, const char *name);
+/** A Const before the layer. */
+amct_spec *amct_deploy_const(amct_deployer *d, const amct_layer *layer, const char *name,
+                             amct_dtype dtype, const amct_shape *shape, const void *data);
+/** int8 weights behind AscendWeightQuant. */
+AMCT_NODISCARD amct_status amct_deploy_weights(amct_deployer *d, const amct_job *j,
+                                               amct_error *err);
+/** The bias of the BiasAdd behind the layer in units of scale_d*scale_w. */
+AMCT_NODISCARD amct_status amct_deploy_bias(amct_deployer *d, const amct_job *j,
+                                            amct_error *err);
+
+#endif
