@@ -20,7 +20,7 @@ static bool is_parameter_in(const amct_node *node, int *steps) {
                                          "Variable"};
   static const char *const k_pass[] = {
       "Identity",  "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze", "Cast",
-      "Transpose", "StopGradient",   "Enter",   "Rsqrt",      "Neg"};
+      "Transpose", "StopGradient",   "Enter",   "Switch",     "Rsqrt",   "Neg"};
   static const char *const k_compute[] = {"Add", "AddV2", "Sub", "Mul"};
   while (--*steps >= 0) {
     if (is_one_of(node->op, k_source, sizeof k_source / sizeof k_source[0])) return true;
