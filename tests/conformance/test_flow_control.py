@@ -136,7 +136,7 @@ def test_layers_in_loops(depth, captured, optimized):
 @pytest.mark.parametrize("captured", [True, False])
 def test_layers_in_branches(flag, captured):
     with tf.Graph().as_default() as graph, old_control_flow():
-        outer = {name: tf.constant(value, name=name) for name, value in PARAMETERS.items()}
+        outer = {name: tf.constant(value, name=name) for name, value in PARAMETERS.items() if captured}
         x = v1.placeholder(tf.float32, (None,) + models.IMAGE, name="input")
         choice = v1.placeholder(tf.bool, [], name="flag")
 
