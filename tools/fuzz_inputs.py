@@ -51,7 +51,8 @@ def dtype_names() -> List[str]:
 def dictionaries() -> Dict[str, List[str]]:
     ops, keys, dtypes = op_names(), attribute_keys(), dtype_names()
     fields = rows("src/factors/record_fields.def", "FIELD")
-    settings = sorted(set(rows("src/recipe/recipe_keys.def", "KEY")))
+    settings = rows("src/recipe/recipe_keys.def", "KEY")
+    settings = sorted(set(settings + rows("src/recipe/retrain_keys.def", "KEY")))
     text = ["{} = ".format(name) for name in "xwy"]
     text += [op + "(" for op in ops] + [key + "=" for key in keys]
     text += [dtype.lower() + "[" for dtype in dtypes] + ["DT_" + dtype for dtype in dtypes]
@@ -75,6 +76,7 @@ def dictionaries() -> Dict[str, List[str]]:
     ]
     config += ['"{}":{{'.format(layer) for layer in layers] + ['"*', '"c?nv', '"[a-f]']
     cfg = rows("src/recipe/cfg_fields.def", "FIELD")
+    cfg += rows("src/recipe/retrain_fields.def", "FIELD")
     cfg = sorted(set(cfg)) + ['"{}"'.format(layer) for layer in layers]
     cfg += ['"Conv2D"', '"MatMul"', "true", "false", "{", "}", ": ", '"*', "DEFAULT", "INT8"]
     return {

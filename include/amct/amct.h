@@ -16,6 +16,7 @@
 
 #include "amct/log.h"
 #include "amct/quantize.h"
+#include "amct/retrain.h"
 #include "amct/status.h"
 
 #endif

@@ -88,6 +88,7 @@ _PROTOTYPES = {
         ctypes.c_int,
         [_SOURCE, _TEXT, ctypes.POINTER(_ConfigOptions), _ERROR],
     ),
+    "amct_create_quant_retrain_config": (ctypes.c_int, [_SOURCE, _TEXT, _TEXT, _ERROR]),
     "amct_quantize_model": (
         ctypes.c_int,
         [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _TEXT, _TEXT, _Strings, _ERROR],
@@ -223,6 +224,18 @@ def create_quant_config(
     simplified = None if config_defination is None else _path(config_defination)
     options = _ConfigOptions(_strings(skip_layers), batch_num, activation_offset, simplified)
     status = _lib.amct_create_quant_config(_source(graph), _path(config_file), options, error)
+    _check(status, error)
+
+
+def create_quant_retrain_config(
+    config_file: str, graph: Graph, config_defination: Optional[str]
+) -> None:
+    """Writes the default retraining configuration of a graph, or that of a simplified one."""
+    error = _Error()
+    simplified = None if config_defination is None else _path(config_defination)
+    status = _lib.amct_create_quant_retrain_config(
+        _source(graph), _path(config_file), simplified, error
+    )
     _check(status, error)
 
 

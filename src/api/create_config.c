@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "amct/quantize.h"
+#include "amct/retrain.h"
 
 #include "api/paths.h"
 #include "api/study.h"
 #include "base/logging.h"
 #include "recipe/cfg.h"
 
-static const char k_module[] = "create_quant_config";
+static const char *const k_modules[] = {
+    [AMCT_FOR_CALIBRATION] = "create_quant_config",
+    [AMCT_FOR_RETRAINING] = "create_quant_retrain_config",
+};
 
-/* What create_quant_config works on; freed in one place. */
+/* What a call works on; freed in one place. */
 typedef struct flow {
+  const char *module;
   amct_study study;
   amct_cfg cfg;
   amct_recipe_fusion fusion;
@@ -36,10 +41,10 @@ static amct_status check_options(const char *config_file,
   return AMCT_OK;
 }
 
-static void warn_unread(const amct_config_options *options) {
+static void warn_unread(const flow *f, const amct_config_options *options) {
   if (options->skip_layers.count != 0 || options->batch_num != 1 ||
       !options->activation_offset)
-    amct_log(AMCT_LOG_WARNING, k_module,
+    amct_log(AMCT_LOG_WARNING, f->module,
              "skip_layers, batch_num and activation_offset are ignored: %s stands in for "
              "them",
              options->config_defination);
@@ -56,7 +61,7 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
     return amct_recipe_defaults(&f->recipe, &f->study.layers, f->study.graph, &wanted,
                                 err);
   }
-  warn_unread(options);
+  warn_unread(f, options);
   AMCT_TRY(amct_cfg_read(&f->cfg, options->config_defination, err));
   AMCT_TRY(amct_cfg_fusion(&f->fusion, &f->cfg, f->study.graph, err));
   plan.do_fusion = f->fusion.do_fusion;
@@ -70,7 +75,7 @@ static void log_floats(const flow *f) {
   for (size_t i = 0; i < f->study.layers.count; i++) {
     const amct_layer *layer = &f->study.layers.at[i];
     if (layer->reason)
-      amct_log(AMCT_LOG_INFO, k_module, "%s \"%s\" stays float: %s", layer->node->op,
+      amct_log(AMCT_LOG_INFO, f->module, "%s \"%s\" stays float: %s", layer->node->op,
                layer->node->name, layer->reason);
   }
 }
@@ -84,22 +89,38 @@ static amct_status write_config(flow *f, const amct_source *source,
   AMCT_TRY(make_recipe(f, options, err));
   log_floats(f);
   if (amct_path_exists(config_file))
-    amct_log(AMCT_LOG_WARNING, k_module, "%s exists and is overwritten", config_file);
+    amct_log(AMCT_LOG_WARNING, f->module, "%s exists and is overwritten", config_file);
   AMCT_TRY(amct_recipe_write(&f->recipe, config_file, err));
-  amct_log(AMCT_LOG_INFO, k_module,
+  amct_log(AMCT_LOG_INFO, f->module,
            "Generate config file:%s success! %zu of %zu layers are quantized",
            config_file, amct_recipe_enabled(&f->recipe), f->study.layers.count);
   return AMCT_OK;
+}
+
+static amct_status create(amct_recipe_purpose purpose, const amct_source *source,
+                          const char *config_file, const amct_config_options *options,
+                          amct_error *err) {
+  flow f = {.module = k_modules[purpose]};
+  f.recipe.purpose = f.cfg.purpose = purpose;
+  AMCT_TRY(check_options(config_file, options, err));
+  amct_status status = write_config(&f, source, config_file, options, err);
+  free_flow(&f);
+  return status;
 }
 
 amct_status amct_create_quant_config(const amct_source *source, const char *config_file,
                                      const amct_config_options *options,
                                      amct_error *err) {
   const amct_config_options defaults = AMCT_CONFIG_OPTIONS_INIT;
-  flow f = {0};
-  options = options ? options : &defaults;
-  AMCT_TRY(check_options(config_file, options, err));
-  amct_status status = write_config(&f, source, config_file, options, err);
-  free_flow(&f);
-  return status;
+  return create(AMCT_FOR_CALIBRATION, source, config_file, options ? options : &defaults,
+                err);
+}
+
+amct_status amct_create_quant_retrain_config(const amct_source *source,
+                                             const char *config_file,
+                                             const char *config_defination,
+                                             amct_error *err) {
+  amct_config_options options = AMCT_CONFIG_OPTIONS_INIT;
+  options.config_defination = config_defination;
+  return create(AMCT_FOR_RETRAINING, source, config_file, &options, err);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simplified configuration: its fields as rows (cfg_fields.def), a file as a tree of
- * them. */
+/* The simplified configurations: their fields as rows (cfg_fields.def,
+ * retrain_fields.def), a file as a tree of them. */
 #ifndef AMCT_CFG_H
 #define AMCT_CFG_H
 
@@ -15,6 +15,15 @@ typedef enum amct_cfg_message {
   AMCT_CFG_IN_CALIBRATION,
   AMCT_CFG_IN_ARQ,
   AMCT_CFG_IN_IFMR,
+  /* of a file for retraining; the first is the file itself */
+  AMCT_CFG_IN_RETRAIN,
+  AMCT_CFG_IN_RETRAIN_LAYER,
+  AMCT_CFG_IN_RETRAIN_TYPE,
+  AMCT_CFG_IN_RETRAIN_DATA,
+  AMCT_CFG_IN_ULQ,
+  AMCT_CFG_IN_CLIPS,
+  AMCT_CFG_IN_RETRAIN_WEIGHT,
+  AMCT_CFG_IN_ARQ_RETRAIN,
 } amct_cfg_message;
 
 typedef enum amct_cfg_label {
@@ -62,7 +71,8 @@ typedef struct amct_cfg_value {
 } amct_cfg_value;
 
 typedef struct amct_cfg {
-  const char *path; /* borrowed */
+  amct_recipe_purpose purpose; /* set before it is read */
+  const char *path;            /* borrowed */
   amct_cfg_value file;
   amct_arena arena;
 } amct_cfg; /* zero-initialise */
@@ -81,13 +91,14 @@ const amct_cfg_value *amct_cfg_get(const amct_cfg_value *message, const char *na
 /** The next value of the same repeated field. */
 const amct_cfg_value *amct_cfg_next(const amct_cfg_value *value);
 /** Stores what the fields of a message that have a place say; `base` is an amct_recipe
- * (FILE) or an amct_layer_recipe (ARQ, IFMR). */
+ * (FILE, RETRAIN) or an amct_layer_recipe (ARQ, IFMR, ULQ, CLIPS, ARQ_RETRAIN). */
 void amct_cfg_store(const amct_cfg_value *message, void *base);
 
 /**
- * The recipe that a file asks for. Priority: override_layer_configs by name, then by
- * pattern or type (the last that matches), override_layer_types, common_config; a message
- * takes the place of all below it. AMCT_BAD_CONFIG naming file, line, field and value.
+ * The recipe that a file asks for, of its purpose. Priority: override_layer_configs by
+ * name, then by pattern or type (the last that matches), override_layer_types,
+ * common_config; a message takes the place of all below it (for retraining: the messages
+ * for data and weights each). AMCT_BAD_CONFIG naming file, line, field and value.
  */
 AMCT_NODISCARD amct_status amct_recipe_from_cfg(amct_recipe *recipe, const amct_cfg *cfg,
                                                 const amct_layers *layers,

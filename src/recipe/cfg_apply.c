@@ -8,8 +8,9 @@ static const char k_module[] = "config";
 
 /* How one layer is quantized: the message that counts for it, and how it was chosen. */
 typedef struct choice {
-  const amct_cfg_value *calibration; /* NULL: defaults */
-  amct_select_kind kind;             /* PATTERN for common_config too */
+  const amct_cfg_value *settings; /* a calibration message; for retraining an override, or
+                                     the file; NULL: defaults */
+  amct_select_kind kind;          /* PATTERN for what holds for all layers too */
 } choice;
 
 typedef struct applier {
@@ -32,6 +33,15 @@ static const amct_cfg_value *get(const applier *a, const char *name) {
 static amct_config_place place_of(const applier *a, const amct_cfg_value *value,
                                   const char *field) {
   return (amct_config_place){a->cfg->path, value->line, field};
+}
+
+static bool is_retraining(const applier *a) {
+  return a->cfg->purpose == AMCT_FOR_RETRAINING;
+}
+
+/* What an override says. */
+static const amct_cfg_value *settings_of(const applier *a, const amct_cfg_value *v) {
+  return is_retraining(a) ? v : amct_cfg_get(v, "calibration_config");
 }
 
 /* ---- types ---- */
@@ -105,10 +115,10 @@ static amct_status choose_older(applier *a, amct_error *err) {
 }
 
 static void choose_all(const applier *a, const amct_selector *selector,
-                       const amct_cfg_value *calibration) {
+                       const amct_cfg_value *settings) {
   for (size_t i = 0; i < a->recipe->layer_count; i++)
     if (amct_selector_takes(selector, a->recipe->layers[i].layer->node))
-      a->choices[i] = (choice){calibration, selector->kind};
+      a->choices[i] = (choice){settings, selector->kind};
 }
 
 static amct_status choose_types(const applier *a, amct_error *err) {
@@ -119,7 +129,7 @@ static amct_status choose_types(const applier *a, amct_error *err) {
     const amct_selector selector = {AMCT_SELECT_TYPE, type->text};
     if (!is_layer_type(type->text)) return fail_type(&place, type->text, err);
     AMCT_TRY(check_type_once(a, first, v, place.field, err));
-    choose_all(a, &selector, amct_cfg_get(v, "calibration_config"));
+    choose_all(a, &selector, settings_of(a, v));
   }
   return AMCT_OK;
 }
@@ -129,7 +139,7 @@ static amct_status choose_layers(applier *a, bool named, amct_error *err) {
   const amct_cfg_value *v = get(a, "override_layer_configs");
   for (; v != NULL; v = amct_cfg_next(v)) {
     const amct_cfg_value *name = amct_cfg_get(v, "layer_name");
-    const amct_cfg_value *calibration = amct_cfg_get(v, "calibration_config");
+    const amct_cfg_value *settings = settings_of(a, v);
     const amct_config_place place =
         place_of(a, name, "override_layer_configs.layer_name");
     const amct_selector selector = amct_selector_of(a->graph, name->text);
@@ -137,12 +147,12 @@ static amct_status choose_layers(applier *a, bool named, amct_error *err) {
     if ((selector.kind == AMCT_SELECT_NAME) != named) continue;
     if (!named) {
       AMCT_TRY(amct_selector_check(&selector, &a->naming.layers, &place, err));
-      choose_all(a, &selector, calibration);
+      choose_all(a, &selector, settings);
       continue;
     }
     AMCT_TRY(
         amct_naming_entry(&a->naming, name->text, &a->overridden, &place, &entry, err));
-    a->choices[entry - a->recipe->layers] = (choice){calibration, AMCT_SELECT_NAME};
+    a->choices[entry - a->recipe->layers] = (choice){settings, AMCT_SELECT_NAME};
   }
   return AMCT_OK;
 }
@@ -151,10 +161,10 @@ static amct_status choose(applier *a, amct_error *err) {
   const size_t count = a->recipe->layer_count;
   a->choices = amct_arena_array(&a->recipe->arena, count + 1, sizeof *a->choices);
   if (a->choices == NULL) return amct_fail_memory(err);
-  a->common = get(a, "common_config");
+  a->common = is_retraining(a) ? &a->cfg->file : get(a, "common_config");
   for (size_t i = 0; i < count; i++)
     a->choices[i] = (choice){a->common, AMCT_SELECT_PATTERN};
-  AMCT_TRY(choose_older(a, err));
+  if (!is_retraining(a)) AMCT_TRY(choose_older(a, err));
   AMCT_TRY(choose_types(a, err));
   AMCT_TRY(choose_layers(a, false, err));
   return choose_layers(a, true, err);
@@ -177,27 +187,52 @@ static void fill_asymmetric(const applier *a, amct_layer_recipe *entry,
     entry->range.asymmetric = common->flag;
 }
 
+static void store(const amct_cfg_value *message, amct_layer_recipe *entry) {
+  if (message != NULL) amct_cfg_store(message, entry);
+}
+
+/* The message of an override, or that of all layers. */
+static const amct_cfg_value *retrain_part(const applier *a, choice chosen,
+                                          const char *config, const char *message) {
+  const bool own = amct_cfg_get(chosen.settings, config) != NULL;
+  return part(own ? chosen.settings : a->common, config, message);
+}
+
+/* Stores what the file says of a layer; returns the message with its channel_wise. */
+static const amct_cfg_value *store_layer(const applier *a, amct_layer_recipe *entry,
+                                         choice chosen) {
+  const amct_cfg_value *arq;
+  if (is_retraining(a)) {
+    const amct_cfg_value *ulq =
+        retrain_part(a, chosen, "retrain_data_quant_config", "ulq_quantize");
+    arq = retrain_part(a, chosen, "retrain_weight_quant_config", "arq_retrain");
+    store(ulq, entry);
+    if (ulq != NULL) store(amct_cfg_get(ulq, "clip_max_min"), entry);
+  } else {
+    fill_asymmetric(a, entry, chosen.settings);
+    if (chosen.settings == NULL) return NULL;
+    store(amct_cfg_get(chosen.settings, "ifmr_quantize"), entry);
+    arq = amct_cfg_get(chosen.settings, "arq_quantize");
+  }
+  store(arq, entry);
+  return arq;
+}
+
 static amct_status fill_layer(const applier *a, amct_layer_recipe *entry, choice chosen,
                               amct_error *err) {
-  const amct_cfg_value *message;
-  fill_asymmetric(a, entry, chosen.calibration);
-  if (chosen.calibration == NULL) return AMCT_OK;
-  if ((message = amct_cfg_get(chosen.calibration, "ifmr_quantize")) != NULL)
-    amct_cfg_store(message, entry);
-  if ((message = amct_cfg_get(chosen.calibration, "arq_quantize")) != NULL)
-    amct_cfg_store(message, entry);
-  if (amct_recipe_settle_channels(entry, chosen.kind)) return AMCT_OK;
-  message = part(chosen.calibration, "arq_quantize", "channel_wise");
+  const amct_cfg_value *arq = store_layer(a, entry, chosen);
+  if (arq == NULL || amct_recipe_settle_channels(entry, chosen.kind)) return AMCT_OK;
+  const amct_cfg_value *message = amct_cfg_get(arq, "channel_wise");
   const amct_config_place place = place_of(a, message, "channel_wise");
   return amct_config_fail(err, &place, entry->name,
                           " is true for \"%.200s\": %s has no scales by channel",
                           entry->name, entry->layer->op->op);
 }
 
-static amct_status skip_types(const applier *a, amct_error *err) {
-  const amct_cfg_value *first = get(a, "skip_layer_types");
+static amct_status skip_types(const applier *a, const char *field, amct_error *err) {
+  const amct_cfg_value *first = get(a, field);
   for (const amct_cfg_value *v = first; v != NULL; v = amct_cfg_next(v)) {
-    const amct_config_place place = place_of(a, v, "skip_layer_types");
+    const amct_config_place place = place_of(a, v, field);
     const amct_selector selector = {AMCT_SELECT_TYPE, v->text};
     if (!is_layer_type(v->text)) return fail_type(&place, v->text, err);
     AMCT_TRY(check_type_once(a, first, v, place.field, err));
@@ -209,22 +244,30 @@ static amct_status skip_types(const applier *a, amct_error *err) {
     }
     if (skipped == 0)
       amct_log(AMCT_LOG_WARNING, k_module,
-               "%s: line %u: skip_layer_types: no layers of type \"%s\" can be quantized",
-               place.path, (unsigned)v->line, v->text);
+               "%s: line %u: %s: no layers of type \"%s\" can be quantized", place.path,
+               (unsigned)v->line, field, v->text);
   }
+  return AMCT_OK;
+}
+
+static amct_status skip_layers(applier *a, const char *field, amct_error *err) {
+  const amct_cfg_value *v = get(a, field);
+  for (; v != NULL; v = amct_cfg_next(v)) {
+    const amct_config_place at = place_of(a, v, field);
+    AMCT_TRY(amct_naming_skip(&a->naming, v->text, &at, err));
+  }
+  amct_map_free(&a->naming.skipped); /* the other field may name it again */
   return AMCT_OK;
 }
 
 static amct_status skip(applier *a, amct_error *err) {
   const amct_config_place place = {a->cfg->path, 0, "skip_layers and skip_layer_types"};
-  const amct_cfg_value *v = get(a, "skip_layers");
   for (size_t i = 0; i < a->recipe->layer_count; i++)
     a->recipe->layers[i].enabled = true;
-  for (; v != NULL; v = amct_cfg_next(v)) {
-    const amct_config_place at = place_of(a, v, "skip_layers");
-    AMCT_TRY(amct_naming_skip(&a->naming, v->text, &at, err));
-  }
-  AMCT_TRY(skip_types(a, err));
+  AMCT_TRY(skip_layers(a, "skip_layers", err));
+  AMCT_TRY(skip_layers(a, "quant_skip_layers", err)); /* for retraining only */
+  AMCT_TRY(skip_types(a, "skip_layer_types", err));
+  AMCT_TRY(skip_types(a, "quant_skip_types", err));
   return amct_recipe_check_left(a->recipe, &place, err);
 }
 
@@ -252,7 +295,7 @@ static amct_status take_unfused(amct_recipe *recipe, const amct_cfg *cfg,
 static amct_status take_globals(amct_recipe *recipe, const amct_cfg *cfg,
                                 const amct_graph *graph,
                                 const amct_recipe_fallbacks *fallbacks, amct_error *err) {
-  AMCT_TRY(amct_recipe_fill(AMCT_RECIPE_GLOBAL, fallbacks, recipe, &recipe->arena, err));
+  AMCT_TRY(amct_recipe_start(recipe, fallbacks, err));
   amct_cfg_store(&cfg->file, recipe);
   return take_unfused(recipe, cfg, graph, err);
 }
@@ -284,6 +327,7 @@ amct_status amct_recipe_from_cfg(amct_recipe *recipe, const amct_cfg *cfg,
                                  const amct_layers *layers, const amct_graph *graph,
                                  amct_error *err) {
   applier a = {.cfg = cfg, .recipe = recipe, .layers = layers, .graph = graph};
+  recipe->purpose = cfg->purpose;
   amct_status status = amct_recipe_fallbacks_make(&a.fallbacks, err);
   if (status == AMCT_OK) status = apply(&a, err);
   amct_recipe_fallbacks_free(&a.fallbacks);
@@ -301,7 +345,7 @@ amct_status amct_recipe_from_cfg(amct_recipe *recipe, const amct_cfg *cfg,
 
 amct_status amct_cfg_fusion(amct_recipe_fusion *fusion, const amct_cfg *cfg,
                             const amct_graph *graph, amct_error *err) {
-  amct_recipe recipe = {0};
+  amct_recipe recipe = {.purpose = cfg->purpose};
   amct_recipe_fallbacks fallbacks = {0};
   amct_status status = amct_recipe_fallbacks_make(&fallbacks, err);
   if (status == AMCT_OK) status = take_globals(&recipe, cfg, graph, &fallbacks, err);

@@ -12,6 +12,7 @@
 
 enum { FIELD_BYTES = 160, VALUE_SHOWN_BYTES = 80, FILE_MAX_BYTES = 32 << 20 };
 #define FLOAT_MOST ((double)FLT_MAX)
+#define FLOAT_LEAST ((double)FLT_TRUE_MIN)
 #define NOWHERE 0
 #define OF_ALL(member) offsetof(amct_recipe, member)
 #define OF_LAYER(member) offsetof(amct_layer_recipe, member)
@@ -30,6 +31,7 @@ static const amct_cfg_field k_fields[] = {
    allowed,                                                                              \
    meaning},
 #include "recipe/cfg_fields.def"
+#include "recipe/retrain_fields.def"
 #undef FIELD
 };
 enum { FIELD_COUNT = sizeof k_fields / sizeof *k_fields };
@@ -45,8 +47,14 @@ typedef struct parser {
   amct_error *err;
 } parser;
 
-static amct_cfg_message message_of(const amct_cfg_value *in) {
-  return in->field != NULL ? (amct_cfg_message)in->field->place : AMCT_CFG_IN_FILE;
+static amct_cfg_message message_open(const parser *p) {
+  if (p->in->field != NULL) return (amct_cfg_message)p->in->field->place;
+  return p->cfg->purpose == AMCT_FOR_RETRAINING ? AMCT_CFG_IN_RETRAIN : AMCT_CFG_IN_FILE;
+}
+
+/* Whether a message stands in files of the purpose that is read. */
+static bool is_of_purpose(const parser *p, amct_cfg_message message) {
+  return (message >= AMCT_CFG_IN_RETRAIN) == (p->cfg->purpose == AMCT_FOR_RETRAINING);
 }
 
 /* ---- messages ---- */
@@ -108,9 +116,10 @@ static amct_status fail_unknown(const parser *p) {
   snprintf(name, sizeof name, "%.*s", (int)given.size, (const char *)given.data);
   amct_nearest_start(&nearest, name);
   for (size_t i = 0; i < FIELD_COUNT; i++) {
-    if (k_fields[i].message == message_of(p->in))
+    if (k_fields[i].message == message_open(p))
       amct_nearest_offer(&nearest, k_fields[i].name);
-    else if (elsewhere == NULL && strcmp(k_fields[i].name, name) == 0)
+    else if (elsewhere == NULL && is_of_purpose(p, k_fields[i].message) &&
+             strcmp(k_fields[i].name, name) == 0)
       elsewhere = &k_fields[i];
   }
   if (elsewhere == NULL)
@@ -209,7 +218,7 @@ static amct_status take_value(const parser *p, amct_cfg_value *value) {
 
 static const amct_cfg_field *find_field(const parser *p) {
   for (size_t i = 0; i < FIELD_COUNT; i++)
-    if (k_fields[i].message == message_of(p->in) &&
+    if (k_fields[i].message == message_open(p) &&
         amct_slice_equal(p->reader.name, amct_slice_of(k_fields[i].name)))
       return &k_fields[i];
   return NULL;
@@ -268,12 +277,12 @@ static amct_status check_search(const parser *p) {
 static amct_status close_message(parser *p) {
   for (size_t i = 0; i < FIELD_COUNT; i++) {
     const amct_cfg_field *field = &k_fields[i];
-    if (field->message == message_of(p->in) && field->label == AMCT_CFG_REQUIRED &&
+    if (field->message == message_open(p) && field->label == AMCT_CFG_REQUIRED &&
         amct_cfg_get(p->in, field->name) == NULL)
       FAIL_FIELD(p, field->name, " is missing in the message of line %u",
                  (unsigned)p->in->line);
   }
-  if (message_of(p->in) == AMCT_CFG_IN_IFMR) AMCT_TRY(check_search(p));
+  if (message_open(p) == AMCT_CFG_IN_IFMR) AMCT_TRY(check_search(p));
   p->in = p->in->parent;
   return AMCT_OK;
 }

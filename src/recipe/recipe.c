@@ -15,6 +15,23 @@ amct_status amct_recipe_fill(amct_recipe_object object,
   return AMCT_OK;
 }
 
+amct_status amct_recipe_start(amct_recipe *recipe, const amct_recipe_fallbacks *fallbacks,
+                              amct_error *err) {
+  recipe->activation_offset = true;
+  recipe->do_fusion = true;
+  return amct_recipe_fill(amct_recipe_top(recipe->purpose), fallbacks, recipe,
+                          &recipe->arena, err);
+}
+
+void amct_recipe_settle_clips(amct_layer_recipe *entry, const char *path) {
+  amct_clips *clips = &entry->clips;
+  if ((clips->max != 0) == (clips->min != 0)) return;
+  amct_log(AMCT_LOG_WARNING, "config",
+           "%s: \"%s\": %s is ignored: clip_max and clip_min go together", path,
+           entry->name, clips->max != 0 ? "clip_max" : "clip_min");
+  clips->max = clips->min = 0;
+}
+
 bool amct_recipe_by_channel(const amct_layer *layer) {
   return layer->op->weight >= 0 && layer->grid == AMCT_PER_CHANNEL;
 }
@@ -31,10 +48,14 @@ static amct_status fill_layer(amct_recipe *recipe, amct_layer_recipe *entry,
                               const amct_layer *layer,
                               const amct_recipe_fallbacks *fallbacks, amct_error *err) {
   const char *name = layer->node->name;
-  AMCT_TRY(amct_recipe_fill(AMCT_RECIPE_LAYER, fallbacks, entry, &recipe->arena, err));
-  AMCT_TRY(
-      amct_recipe_fill(AMCT_RECIPE_ACTIVATION, fallbacks, entry, &recipe->arena, err));
-  AMCT_TRY(amct_recipe_fill(AMCT_RECIPE_WEIGHT, fallbacks, entry, &recipe->arena, err));
+  const amct_recipe_object own = amct_recipe_entry(recipe->purpose);
+  const amct_recipe_key *section;
+  entry->range = (amct_range_options)AMCT_RANGE_DEFAULTS;
+  AMCT_TRY(amct_recipe_fill(own, fallbacks, entry, &recipe->arena, err));
+  for (size_t i = 0; i < AMCT_RECIPE_KEY_COUNT; i++)
+    if ((section = amct_recipe_section_at(i, own)) != NULL)
+      AMCT_TRY(amct_recipe_fill((amct_recipe_object)section->place, fallbacks, entry,
+                                &recipe->arena, err));
   entry->name = amct_arena_text(&recipe->arena, name, strlen(name));
   entry->layer = layer;
   entry->enabled = false;
@@ -96,8 +117,7 @@ amct_status amct_recipe_defaults(amct_recipe *recipe, const amct_layers *layers,
   amct_status status;
 
   if ((status = amct_recipe_fallbacks_make(&fallbacks, err)) != AMCT_OK ||
-      (status = amct_recipe_fill(AMCT_RECIPE_GLOBAL, &fallbacks, recipe, &recipe->arena,
-                                 err)) != AMCT_OK)
+      (status = amct_recipe_start(recipe, &fallbacks, err)) != AMCT_OK)
     goto done;
   recipe->batch_num = options->batch_num;
   recipe->activation_offset = options->activation_offset;

@@ -6,18 +6,32 @@
 #include "numeric/range.h"
 #include "op/layers.h"
 
+/** What a configuration is for: each has keys of its own. */
+typedef enum amct_recipe_purpose {
+  AMCT_FOR_CALIBRATION = 0,
+  AMCT_FOR_RETRAINING = 1,
+} amct_recipe_purpose;
+
+/** Clips of an activation that training starts from; max and min 0: taken from data. */
+typedef struct amct_clips {
+  double max, min;
+  bool fixed_min; /* min stays 0 */
+} amct_clips;
+
 /** One layer of the configuration. */
 typedef struct amct_layer_recipe {
   const char *name;
   const amct_layer *layer;  /* borrowed from the layers that the recipe was made for */
-  bool enabled;             /* quant_enable */
+  bool enabled;             /* quant_enable, retrain_enable */
   amct_range_options range; /* activation_quant_params; asymmetric resolved */
+  amct_clips clips;         /* retrain_data_config */
   bool channel_wise;        /* weight_quant_params; false for layers without weights */
 } amct_layer_recipe;
 
 typedef struct amct_recipe {
-  int64_t batch_num;      /* > 0 */
-  bool activation_offset; /* asymmetric by default */
+  amct_recipe_purpose purpose; /* set before anything else is */
+  int64_t batch_num;           /* > 0 */
+  bool activation_offset;      /* asymmetric by default */
   bool joint_quant;
   bool do_fusion;
   const char **skip_fusion_layers;

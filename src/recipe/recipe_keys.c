@@ -9,6 +9,7 @@ enum {
   CANDIDATES_MAX = 10000, /* of one range search: a step of 1e-300 would never end */
 };
 #define FLOAT_MOST ((double)FLT_MAX)
+#define FLOAT_LEAST ((double)FLT_TRUE_MIN)
 #define NOWHERE 0
 #define OF_ALL(member) offsetof(amct_recipe, member)
 #define OF_LAYER(member) offsetof(amct_layer_recipe, member)
@@ -27,6 +28,7 @@ static const amct_recipe_key k_keys[] = {
    allowed,                                                                              \
    meaning},
 #include "recipe/recipe_keys.def"
+#include "recipe/retrain_keys.def"
 #undef KEY
 };
 
@@ -47,6 +49,18 @@ const amct_recipe_key *amct_recipe_key_find(amct_recipe_object object, const cha
     if (k_keys[i].object == object && strcmp(k_keys[i].name, name) == 0)
       return &k_keys[i];
   return NULL;
+}
+
+const amct_recipe_key *amct_recipe_section_at(size_t i, amct_recipe_object object) {
+  const amct_recipe_key *key = &k_keys[i];
+  return key->kind == AMCT_RECIPE_OBJECT && key->object == object ? key : NULL;
+}
+
+const char *amct_recipe_section(amct_recipe_object object) {
+  for (size_t i = 0; i < AMCT_RECIPE_KEY_COUNT; i++)
+    if (k_keys[i].kind == AMCT_RECIPE_OBJECT && k_keys[i].place == (size_t)object)
+      return k_keys[i].name;
+  return "";
 }
 
 amct_status amct_recipe_fallbacks_make(amct_recipe_fallbacks *fallbacks,
@@ -81,14 +95,12 @@ amct_status amct_recipe_fail(const amct_recipe_spot *spot, const json_t *value,
                              const char *allowed, amct_error *err) {
   char shown[SHOWN_BYTES + 8] = "";
   char owner[AMCT_ERROR_NODE_BYTES] = "";
-  const char *section = "";
+  const char *section = amct_recipe_section(spot->key->object);
   if (value != NULL) show_value(value, shown);
   if (spot->layer != NULL) snprintf(owner, sizeof owner, "\"%.200s\": ", spot->layer);
-  if (spot->key->object == AMCT_RECIPE_ACTIVATION) section = "activation_quant_params.";
-  if (spot->key->object == AMCT_RECIPE_WEIGHT) section = "weight_quant_params.";
-  return amct_fail(err, AMCT_BAD_CONFIG, spot->layer, "%s: %s%s%s%s%s: %s", spot->path,
-                   owner, section, spot->key->name, value != NULL ? " is " : "", shown,
-                   allowed);
+  return amct_fail(err, AMCT_BAD_CONFIG, spot->layer, "%s: %s%s%s%s%s%s: %s", spot->path,
+                   owner, section, *section ? "." : "", spot->key->name,
+                   value != NULL ? " is " : "", shown, allowed);
 }
 
 static amct_status fail_wanted(const amct_recipe_spot *spot, const json_t *value,

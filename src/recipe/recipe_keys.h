@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keys of the configuration as rows (recipe_keys.def), and values of jansson read and
- * written by them. */
+/* The keys of configurations as rows (recipe_keys.def, retrain_keys.def), and values of
+ * jansson read and written by them. */
 #ifndef AMCT_RECIPE_KEYS_H
 #define AMCT_RECIPE_KEYS_H
 
@@ -15,7 +15,20 @@ typedef enum amct_recipe_object {
   AMCT_RECIPE_ACTIVATION,
   AMCT_RECIPE_WEIGHT,
   AMCT_RECIPE_TENSOR,
+  /* of a configuration for retraining */
+  AMCT_RECIPE_RETRAIN,
+  AMCT_RECIPE_RETRAIN_LAYER,
+  AMCT_RECIPE_RETRAIN_DATA,
+  AMCT_RECIPE_RETRAIN_WEIGHT,
 } amct_recipe_object;
+
+/** The top of a configuration, and a layer in it. */
+static inline amct_recipe_object amct_recipe_top(amct_recipe_purpose purpose) {
+  return purpose == AMCT_FOR_RETRAINING ? AMCT_RECIPE_RETRAIN : AMCT_RECIPE_GLOBAL;
+}
+static inline amct_recipe_object amct_recipe_entry(amct_recipe_purpose purpose) {
+  return purpose == AMCT_FOR_RETRAINING ? AMCT_RECIPE_RETRAIN_LAYER : AMCT_RECIPE_LAYER;
+}
 
 /** An element of tensor_quantize. */
 typedef struct amct_tensor_recipe {
@@ -58,11 +71,16 @@ typedef struct amct_recipe_key {
 /** Row i; NULL past the last. */
 const amct_recipe_key *amct_recipe_key_at(size_t i);
 const amct_recipe_key *amct_recipe_key_find(amct_recipe_object object, const char *name);
+/** Row i where it is an object within `object`, else NULL. */
+const amct_recipe_key *amct_recipe_section_at(size_t i, amct_recipe_object object);
+/** The key that holds an object, "weight_quant_params"; "" for the top and a layer. */
+const char *amct_recipe_section(amct_recipe_object object);
 
 enum {
   AMCT_RECIPE_KEY_COUNT = 0
 #define KEY(...) +1
 #include "recipe/recipe_keys.def"
+#include "recipe/retrain_keys.def"
 #undef KEY
 };
 

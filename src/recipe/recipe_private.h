@@ -13,6 +13,12 @@ AMCT_NODISCARD amct_status amct_recipe_fill(amct_recipe_object object,
                                             const amct_recipe_fallbacks *fallbacks,
                                             void *base, amct_arena *arena,
                                             amct_error *err);
+/** Fills the globals of a recipe, and what a purpose has no keys for. */
+AMCT_NODISCARD amct_status amct_recipe_start(amct_recipe *recipe,
+                                             const amct_recipe_fallbacks *fallbacks,
+                                             amct_error *err);
+/** Clips of which one is given count as none, with a warning. */
+void amct_recipe_settle_clips(amct_layer_recipe *entry, const char *path);
 /**
  * An entry for each layer that can be quantized, in graph order, with defaults and
  * `enabled` false. The globals are there already. `by_layer[i]`, in the recipe's arena,

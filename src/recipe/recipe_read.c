@@ -23,21 +23,22 @@ typedef struct reader {
   amct_map named;         /* nodes of layers with an entry of their own */
 } reader;
 
+static amct_recipe_object top_of(const reader *r) {
+  return amct_recipe_top(r->recipe->purpose);
+}
+
 /* ---- objects of known keys ---- */
 
 static amct_status fail_unknown_key(const reader *r, const char *layer,
                                     amct_recipe_object object, const char *name,
                                     amct_error *err) {
   char names[AMCT_NEAREST_BYTES];
-  const char *section = "";
+  const char *section = amct_recipe_section(object);
   const amct_recipe_key *key;
   amct_nearest nearest;
   amct_nearest_start(&nearest, name);
-  for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++) {
-    if (key->kind == AMCT_RECIPE_OBJECT && key->place == (size_t)object)
-      section = key->name;
+  for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++)
     if (key->object == object) amct_nearest_offer(&nearest, key->name);
-  }
   return amct_fail(err, AMCT_BAD_CONFIG, layer,
                    "%s: \"%.200s\": %s%s%.100s is not a setting%s", r->path, layer,
                    section, *section ? "." : "", name,
@@ -52,7 +53,7 @@ static amct_status read_object(const reader *r, const char *layer,
   json_t *value;
   json_object_foreach(from, name, value) {
     const amct_recipe_key *key = amct_recipe_key_find(object, name);
-    if (key == NULL && object == AMCT_RECIPE_GLOBAL) continue; /* a layer */
+    if (key == NULL && object == top_of(r)) continue; /* a layer */
     if (key == NULL) return fail_unknown_key(r, layer, object, name, err);
     const amct_recipe_spot spot = {r->path, layer, key};
     AMCT_TRY(amct_recipe_store(&spot, value, base, &r->recipe->arena, err));
@@ -69,7 +70,7 @@ static amct_status fail_not_a_layer(const reader *r, const char *name,
   amct_nearest nearest;
   amct_nearest_start(&nearest, name);
   for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++)
-    if (key->object == AMCT_RECIPE_GLOBAL) amct_nearest_offer(&nearest, key->name);
+    if (key->object == top_of(r)) amct_nearest_offer(&nearest, key->name);
   const char *refusal = amct_lookup_refusal(&r->naming.lookup, &nearest, why);
   return amct_fail(err, AMCT_BAD_CONFIG, name, "%s: %s\"%.200s\" %s", r->path,
                    json_is_object(value) ? "layer " : "", name,
@@ -78,12 +79,14 @@ static amct_status fail_not_a_layer(const reader *r, const char *name,
 
 static amct_status read_params(const reader *r, const char *key, json_t *from,
                                amct_layer_recipe *entry, amct_error *err) {
+  const amct_recipe_object own = amct_recipe_entry(r->recipe->purpose);
+  const amct_recipe_key *section;
   entry->enabled = true; /* unless the file says otherwise */
-  AMCT_TRY(read_object(r, key, AMCT_RECIPE_LAYER, from, entry, err));
-  AMCT_TRY(read_object(r, key, AMCT_RECIPE_ACTIVATION,
-                       json_object_get(from, "activation_quant_params"), entry, err));
-  AMCT_TRY(read_object(r, key, AMCT_RECIPE_WEIGHT,
-                       json_object_get(from, "weight_quant_params"), entry, err));
+  AMCT_TRY(read_object(r, key, own, from, entry, err));
+  for (size_t i = 0; i < AMCT_RECIPE_KEY_COUNT; i++)
+    if ((section = amct_recipe_section_at(i, own)) != NULL)
+      AMCT_TRY(read_object(r, key, (amct_recipe_object)section->place,
+                           json_object_get(from, section->name), entry, err));
   const amct_recipe_spot spot = {r->path, key, NULL};
   return amct_recipe_check_search(&spot, &entry->range, err);
 }
@@ -92,12 +95,15 @@ static amct_status read_layer(const reader *r, const char *key, json_t *from,
                               amct_layer_recipe *entry, amct_select_kind kind,
                               amct_error *err) {
   AMCT_TRY(read_params(r, key, from, entry, err));
+  amct_recipe_settle_clips(entry, r->path);
   if (amct_recipe_settle_channels(entry, kind)) return AMCT_OK;
   const amct_config_place place = {r->path, 0, ""};
+  const bool retrain = r->recipe->purpose == AMCT_FOR_RETRAINING;
   return amct_config_fail(err, &place, entry->name,
-                          "\"%.200s\": weight_quant_params.channel_wise: is true: %s has "
-                          "no scales by channel, false is wanted",
-                          key, entry->layer->op->op);
+                          "\"%.200s\": %s.channel_wise: is true: %s has no scales by "
+                          "channel, false is wanted",
+                          key, retrain ? "retrain_weight_config" : "weight_quant_params",
+                          entry->layer->op->op);
 }
 
 static amct_status read_named(reader *r, const char *name, json_t *from,
@@ -140,10 +146,11 @@ static amct_status read_unnamed(const reader *r, amct_layer_recipe *entry,
 }
 
 static amct_status read_layers(reader *r, amct_error *err) {
+  const char *word = r->recipe->purpose == AMCT_FOR_RETRAINING ? "retrain" : "quant";
   const char *name;
   json_t *value;
   json_object_foreach(r->root, name, value) {
-    if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL) continue;
+    if (amct_recipe_key_find(top_of(r), name) != NULL) continue;
     const group found = {amct_selector_of(r->graph, name), name, value};
     if (found.selector.kind == AMCT_SELECT_NAME)
       AMCT_TRY(read_named(r, name, value, err));
@@ -154,9 +161,9 @@ static amct_status read_layers(reader *r, amct_error *err) {
     AMCT_TRY(read_unnamed(r, &r->recipe->layers[i], err));
   if (amct_recipe_enabled(r->recipe) != 0) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_CONFIG, NULL,
-                   "%s: no quant enable layer: quant_enable is true for none of the %zu "
+                   "%s: no %s enable layer: %s_enable is true for none of the %zu "
                    "layers that can be quantized",
-                   r->path, r->recipe->layer_count);
+                   r->path, word, word, r->recipe->layer_count);
 }
 
 /* ---- tensor_quantize ---- */
@@ -192,10 +199,9 @@ static amct_status read_tensors(const reader *r, amct_error *err) {
 /* Globals first: where they stand in the file does not matter to the layers. */
 static amct_status read_globals(reader *r, amct_error *err) {
   AMCT_TRY(amct_recipe_fallbacks_make(&r->fallbacks, err));
-  AMCT_TRY(amct_recipe_fill(AMCT_RECIPE_GLOBAL, &r->fallbacks, r->recipe,
-                            &r->recipe->arena, err));
+  AMCT_TRY(amct_recipe_start(r->recipe, &r->fallbacks, err));
   AMCT_TRY(amct_recipe_load(&r->root, r->path, err));
-  AMCT_TRY(read_object(r, NULL, AMCT_RECIPE_GLOBAL, r->root, r->recipe, err));
+  AMCT_TRY(read_object(r, NULL, top_of(r), r->root, r->recipe, err));
   return amct_recipe_name_unfused(r->recipe, r->graph, r->path, NULL, err);
 }
 

@@ -71,7 +71,9 @@ static json_t *value_at(const writer *w, size_t row, const void *base) {
 static bool is_written(const writer *w, const amct_recipe_key *key,
                        const amct_layer_recipe *entry) {
   if (key->written != AMCT_RECIPE_IF_CHANGED) return key->written == AMCT_RECIPE_YES;
-  return entry->range.asymmetric != w->recipe->activation_offset; /* the only such key */
+  if (key->kind == AMCT_RECIPE_REAL) return entry->clips.max != 0; /* both clips */
+  if (key->object == AMCT_RECIPE_RETRAIN_DATA) return entry->clips.fixed_min;
+  return entry->range.asymmetric != w->recipe->activation_offset;
 }
 
 static bool put_rows(const writer *w, json_t *to, amct_recipe_object object,
@@ -97,14 +99,19 @@ static bool put_section(const writer *w, json_t *to, const amct_recipe_key *key,
   return json_object_set_new(to, key->name, section) == 0;
 }
 
+static bool is_of_weights(const amct_recipe_key *section) {
+  return section->place == AMCT_RECIPE_WEIGHT ||
+         section->place == AMCT_RECIPE_RETRAIN_WEIGHT;
+}
+
 static json_t *layer_object(const writer *w, const amct_layer_recipe *entry) {
   json_t *object = json_object();
   bool weighted = entry->layer->op->weight >= 0;
-  bool fine = object != NULL && put_rows(w, object, AMCT_RECIPE_LAYER, entry);
-  const amct_recipe_key *key;
-  for (size_t i = 0; fine && (key = amct_recipe_key_at(i)) != NULL; i++) {
-    if (key->object != AMCT_RECIPE_LAYER || key->kind != AMCT_RECIPE_OBJECT) continue;
-    if (key->place == AMCT_RECIPE_WEIGHT && !weighted) continue;
+  const amct_recipe_object own = amct_recipe_entry(w->recipe->purpose);
+  bool fine = object != NULL && put_rows(w, object, own, entry);
+  for (size_t i = 0; fine && i < AMCT_RECIPE_KEY_COUNT; i++) {
+    const amct_recipe_key *key = amct_recipe_section_at(i, own);
+    if (key == NULL || (is_of_weights(key) && !weighted)) continue;
     fine = put_section(w, object, key, entry);
   }
   if (fine) return object;
@@ -121,9 +128,9 @@ static int by_name(const void *a, const void *b) {
 }
 
 /* A name that a JSON file cannot hold as a layer. */
-static amct_status check_name(const char *name, amct_error *err) {
+static amct_status check_name(const writer *w, const char *name, amct_error *err) {
   bool not_utf8 = false;
-  if (amct_recipe_key_find(AMCT_RECIPE_GLOBAL, name) != NULL)
+  if (amct_recipe_key_find(amct_recipe_top(w->recipe->purpose), name) != NULL)
     return amct_fail(err, AMCT_BAD_CONFIG, name,
                      "layer \"%s\": the configuration has a setting of that name: "
                      "rename the layer",
@@ -145,7 +152,7 @@ static amct_status put_layers(const writer *w, json_t *root, amct_error *err) {
     sorted[i] = &w->recipe->layers[i];
   qsort(sorted, count, sizeof *sorted, by_name);
   for (size_t i = 0; i < count && status == AMCT_OK; i++) {
-    status = check_name(sorted[i]->name, err);
+    status = check_name(w, sorted[i]->name, err);
     if (status == AMCT_OK &&
         json_object_set_new(root, sorted[i]->name, layer_object(w, sorted[i])) != 0)
       status = amct_fail_memory(err);
@@ -163,7 +170,7 @@ amct_status amct_recipe_print(const amct_recipe *recipe, amct_buffer *buffer,
 
   if ((status = amct_recipe_fallbacks_make(&fallbacks, err)) != AMCT_OK) goto done;
   root = json_object();
-  if (root == NULL || !put_rows(&w, root, AMCT_RECIPE_GLOBAL, recipe)) {
+  if (root == NULL || !put_rows(&w, root, amct_recipe_top(recipe->purpose), recipe)) {
     status = amct_fail_memory(err);
     goto done;
   }

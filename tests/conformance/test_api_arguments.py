@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (amct.quantize_model, "graph, config_file, record_file, calib_outputs=None"),
         (amct.save_model, "pb_model, outputs, record_file, save_path"),
         (amct.convert_model, "pb_model, outputs, record_file, save_path"),
+        (amct.create_quant_retrain_config, "config_file, graph, config_defination=None"),
     ],
 )
 def test_signatures_are_the_originals(function, signature):

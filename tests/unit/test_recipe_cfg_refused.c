@@ -194,6 +194,14 @@ static void frame_of(const amct_cfg_field *field, char before[256], char after[1
       [AMCT_CFG_IN_CALIBRATION] = "common_config { ",
       [AMCT_CFG_IN_ARQ] = "common_config { arq_quantize { ",
       [AMCT_CFG_IN_IFMR] = "common_config { ifmr_quantize { ",
+      [AMCT_CFG_IN_RETRAIN] = "",
+      [AMCT_CFG_IN_RETRAIN_LAYER] = "override_layer_configs { ",
+      [AMCT_CFG_IN_RETRAIN_TYPE] = "override_layer_types { ",
+      [AMCT_CFG_IN_RETRAIN_DATA] = "retrain_data_quant_config { ",
+      [AMCT_CFG_IN_ULQ] = "retrain_data_quant_config { ulq_quantize { ",
+      [AMCT_CFG_IN_CLIPS] = "retrain_data_quant_config { ulq_quantize { clip_max_min { ",
+      [AMCT_CFG_IN_RETRAIN_WEIGHT] = "retrain_weight_quant_config { ",
+      [AMCT_CFG_IN_ARQ_RETRAIN] = "retrain_weight_quant_config { arq_retrain { ",
   };
   snprintf(before, 256, "%s", frames[field->message]);
   after[0] = '\0';
@@ -210,6 +218,7 @@ static void every_field_is_known_where_it_belongs(void **data) {
     char text[512], before[256], after[16];
     amct_cfg cfg = {0};
     amct_error err = {0};
+    if (field->message >= AMCT_CFG_IN_RETRAIN) cfg.purpose = AMCT_FOR_RETRAINING;
     frame_of(field, before, after);
     snprintf(text, sizeof text, "%s%s: wrong%s", before, field->name, after);
     temp_write(path, text);

@@ -24,6 +24,8 @@ typedef struct refused {
 #define FC(body) "{\"Fc\":{" body "}}"
 #define ACT(body) FC("\"activation_quant_params\":{" body "}")
 #define WTS(body) FC("\"weight_quant_params\":{" body "}")
+#define DATA(body) FC("\"retrain_data_config\":{" body "}")
+#define ARQ(body) FC("\"retrain_weight_config\":{" body "}")
 #define TENSOR(body) "{\"tensor_quantize\":[{" body "}]}"
 
 static const refused k_refused[] = {
@@ -194,9 +196,10 @@ static void wrong_files_are_refused(void **data) {
 /* Every known key is refused or taken by name: none is answered with "not a setting". */
 static void every_key_is_known_where_it_belongs(void **data) {
   state *s = *data;
-  static const char *const frames[] = {"{\"%s\":{\"?\":0}}", FC("\"%s\":{\"?\":0}"),
-                                       ACT("\"%s\":{\"?\":0}"), WTS("\"%s\":{\"?\":0}"),
-                                       TENSOR("\"%s\":{\"?\":0}")};
+  static const char *const frames[] = {
+      "{\"%s\":{\"?\":0}}",    FC("\"%s\":{\"?\":0}"),     ACT("\"%s\":{\"?\":0}"),
+      WTS("\"%s\":{\"?\":0}"), TENSOR("\"%s\":{\"?\":0}"), "{\"%s\":{\"?\":0}}",
+      FC("\"%s\":{\"?\":0}"),  DATA("\"%s\":{\"?\":0}"),   ARQ("\"%s\":{\"?\":0}")};
   const amct_recipe_key *key;
   for (size_t i = 0; (key = amct_recipe_key_at(i)) != NULL; i++) {
     char text[256];
@@ -206,6 +209,7 @@ static void every_key_is_known_where_it_belongs(void **data) {
     const char *hole = strstr(frame, "%s");
     snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - frame), frame, key->name,
              hole + 2);
+    if (key->object >= AMCT_RECIPE_RETRAIN) recipe.purpose = AMCT_FOR_RETRAINING;
     assert_int_equal(read_text(s, &recipe, text, &err), AMCT_BAD_CONFIG);
     if (key->kind == AMCT_RECIPE_OBJECT)
       expect_text(&err, ".? is not a setting", i);
