@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "amct/quantize.h"
+#include "amct/inspect.h"
 
 #include "api/origins.h"
 #include "api/paths.h"
@@ -145,6 +145,19 @@ amct_status amct_save_model(const char *pb_model, amct_strings outputs,
                             amct_error *err) {
   flow f = {.module = "save_model", .calibrated = true};
   const amct_status status = save(&f, pb_model, outputs, record_file, save_path, err);
+  free_flow(&f);
+  return status;
+}
+
+amct_status amct_check_record(size_t *quantized, const char *pb_model,
+                              amct_strings outputs, const char *record_file,
+                              amct_error *err) {
+  flow f = {.module = "check_record", .calibrated = true};
+  size_t count = 0;
+  if (!record_file || !*record_file)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "record_file is empty");
+  const amct_status status = run(&f, pb_model, outputs, record_file, &count, err);
+  if (status == AMCT_OK && quantized) *quantized = count;
   free_flow(&f);
   return status;
 }

@@ -42,6 +42,7 @@ struct amct_graph {
   const char *label;
   amct_file file;    /* mapped, when loaded from a path */
   amct_buffer owned; /* the bytes, when the graph was made from text */
+  size_t bytes;      /* that it was read from */
   amct_piece *first, *last;
   amct_node **nodes; /* alive, in file order */
   size_t node_count;

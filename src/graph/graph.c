@@ -79,6 +79,10 @@ const char *amct_graph_label(const amct_graph *graph) {
   return graph->label;
 }
 
+size_t amct_graph_bytes(const amct_graph *graph) {
+  return graph->bytes;
+}
+
 size_t amct_graph_count(const amct_graph *graph) {
   return graph->node_count;
 }

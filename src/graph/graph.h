@@ -61,6 +61,8 @@ void amct_graph_free(amct_graph *graph);
 
 /** The file or label it came from, for messages. */
 const char *amct_graph_label(const amct_graph *graph);
+/** Bytes that it was read from. */
+size_t amct_graph_bytes(const amct_graph *graph);
 /** Nodes alive, in file order. */
 size_t amct_graph_count(const amct_graph *graph);
 amct_node *amct_graph_at(const amct_graph *graph, size_t index);

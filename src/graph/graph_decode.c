@@ -275,6 +275,7 @@ static amct_status resolve_inputs(amct_node *node, const uint8_t *base, amct_err
 }
 
 amct_status amct_graph_decode(amct_graph *graph, amct_slice bytes, amct_error *err) {
+  graph->bytes = bytes.size;
   AMCT_TRY(read_pieces(graph, bytes, err));
   if (graph->node_count > UINT32_MAX || graph->use_count > UINT32_MAX)
     return amct_fail(err, AMCT_UNSUPPORTED, NULL, "%zu nodes with %zu inputs",

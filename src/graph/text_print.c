@@ -226,6 +226,10 @@ static void put_value(amct_buffer *out, const amct_node *node, const amct_attr *
   }
 }
 
+void amct_attr_print(const amct_node *node, size_t i, amct_buffer *buffer) {
+  if (i < node->body->attr_count) put_value(buffer, node, &node->body->attrs[i]);
+}
+
 /* What the reader of the text would assume anyway. */
 static bool is_left_out(const amct_node *node, const amct_attr *attr) {
   const bool is_const = strcmp(node->op, "Const") == 0;

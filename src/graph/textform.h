@@ -18,6 +18,9 @@
  * 8 values are cut. */
 void amct_graph_print(const amct_graph *graph, amct_buffer *buffer);
 
+/** The value of an attribute, counted as amct_attr_at does, as the text form has it. */
+void amct_attr_print(const amct_node *node, size_t i, amct_buffer *buffer);
+
 /** Builds a graph from text form. AMCT_BAD_FORMAT names the line. Attribute T and dtype
  * default to DT_FLOAT. */
 AMCT_NODISCARD amct_status amct_graph_from_text(amct_graph **out, amct_slice text,

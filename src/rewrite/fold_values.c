@@ -147,6 +147,10 @@ amct_status amct_fold_try(const amct_node *layer, const amct_fold_ref *steps,
     f.result = amct_fold_check(f.weights, f.layout, f.factor, &f.channel);
   *result = f.result;
   *channel = f.channel;
+  bool constant = false;
+  const amct_op *op = amct_op_find(layer->op);
+  const amct_node *weights = amct_param_source(layer->inputs[op->weight], &constant);
+  if (constant) amct_const_forget(weights); /* planning holds one layer's at a time */
   amct_arena_free(&scratch);
   return status;
 }

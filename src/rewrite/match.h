@@ -84,6 +84,10 @@ AMCT_NODISCARD amct_status amct_rule_run(amct_plan *plan, const amct_rule *rule,
                                          const amct_plan_options *options,
                                          amct_error *err);
 
+/** Rule i in the order in which they run, with its line for people; NULL past the last.
+ */
+const amct_rule *amct_rule_at(size_t i, const char **summary);
+
 /** True if `op` is one of the ops of a row, "A|B|C". */
 bool amct_row_takes(const amct_row *row, const char *op);
 /** True if `op` is one of the ops of a list "A|B|C"; NULL is an empty list. */

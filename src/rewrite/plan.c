@@ -153,6 +153,17 @@ void amct_plan_log(const amct_plan *plan, const char *module) {
     amct_log(AMCT_LOG_INFO, module, "fusion is switched off");
 }
 
+const amct_rule *amct_rule_at(size_t i, const char **summary) {
+  static const char *const summaries[] = {
+#define RULE(name, text) text,
+#include "rewrite/rules.def"
+#undef RULE
+  };
+  if (i >= RULE_COUNT) return NULL;
+  *summary = summaries[i];
+  return k_rules[i];
+}
+
 bool amct_plan_fusible(const char *op) {
   for (size_t i = 0; i < RULE_COUNT; i++)
     for (size_t row = 0; row < AMCT_ROWS_MAX; row++)
