@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The commands that work on models and records. */
+#include "amct/inspect.h"
+
+#include "parse.h"
+
+#include <stdio.h>
+
+/* Tells what failed. Arguments that cannot be are the user's command line. */
+static cli_status finish(amct_status status, const amct_error *err) {
+  if (status == AMCT_OK) return CLI_DONE;
+  cli_error("%s", *err->text ? err->text : amct_status_text(status));
+  return status == AMCT_INVALID_ARGUMENT ? CLI_USAGE : CLI_FAILED;
+}
+
+static void print_report(char *report) {
+  if (report) fputs(report, stdout);
+  amct_text_free(report);
+}
+
+static amct_strings names(const cli_call *call, cli_option_id option) {
+  return (amct_strings){call->value[option].at, call->value[option].count};
+}
+
+cli_status cli_run_inspect(const cli_call *call) {
+  const amct_source source = {.path = cli_text(call, CLI_inspect_model)};
+  const amct_report_form form =
+      call->given[CLI_inspect_json] ? AMCT_REPORT_JSON : AMCT_REPORT_TEXT;
+  amct_error err = {0};
+  char *report = NULL;
+  size_t left = 0;
+  const amct_status status = amct_inspect_model(
+      &report, &left, &source, names(call, CLI_inspect_outputs), form, &err);
+  print_report(report);
+  if (status == AMCT_OK && left && call->given[CLI_inspect_strict]) return CLI_DECLINED;
+  return finish(status, &err);
+}
+
+cli_status cli_run_config(const cli_call *call) {
+  const amct_source source = {.path = cli_text(call, CLI_config_model)};
+  amct_config_options options = AMCT_CONFIG_OPTIONS_INIT;
+  amct_error err = {0};
+  options.skip_layers = names(call, CLI_config_skip_layers);
+  options.activation_offset = !call->given[CLI_config_no_activation_offset];
+  options.config_defination = cli_text(call, CLI_config_config_defination);
+  if (call->given[CLI_config_batch_num])
+    options.batch_num = cli_number(cli_text(call, CLI_config_batch_num));
+  return finish(amct_create_quant_config(&source, cli_text(call, CLI_config_config),
+                                         &options, &err),
+                &err);
+}
+
+cli_status cli_run_fuse(const cli_call *call) {
+  amct_error err = {0};
+  return finish(amct_fuse_model(cli_text(call, CLI_fuse_model),
+                                names(call, CLI_fuse_outputs),
+                                cli_text(call, CLI_fuse_save_path), &err),
+                &err);
+}
+
+cli_status cli_run_convert(const cli_call *call) {
+  amct_error err = {0};
+  return finish(amct_convert_model(cli_text(call, CLI_convert_model),
+                                   names(call, CLI_convert_outputs),
+                                   cli_text(call, CLI_convert_record),
+                                   cli_text(call, CLI_convert_save_path), &err),
+                &err);
+}
+
+static cli_status check_record(const cli_call *call) {
+  const char *record = cli_text(call, CLI_record_check);
+  const char *model = cli_text(call, CLI_record_model);
+  amct_error err = {0};
+  size_t quantized = 0;
+  if (!model)
+    return cli_usage(CLI_record, "--check: --%s %s is missing",
+                     k_options[CLI_record_model].name, k_options[CLI_record_model].value);
+  const amct_status status =
+      amct_check_record(&quantized, model, names(call, CLI_record_outputs), record, &err);
+  if (status == AMCT_OK) printf("%s fits: %zu layers are quantized\n", record, quantized);
+  return finish(status, &err);
+}
+
+static cli_status compare_records(const cli_call *call) {
+  const char *const *path = call->value[CLI_record_compare].at;
+  amct_error err = {0};
+  char *report = NULL;
+  size_t differences = 0;
+  const amct_status status =
+      amct_compare_records(&report, &differences, path[0], path[1], &err);
+  print_report(report);
+  return status == AMCT_OK && differences ? CLI_FAILED : finish(status, &err);
+}
+
+cli_status cli_run_record(const cli_call *call) {
+  const int asked = call->given[CLI_record_check] + call->given[CLI_record_print] +
+                    call->given[CLI_record_compare];
+  amct_error err = {0};
+  char *report = NULL;
+  if (asked != 1)
+    return cli_usage(CLI_record, "one of --check, --print and --compare is wanted");
+  if (call->given[CLI_record_check]) return check_record(call);
+  if (call->given[CLI_record_model] || call->given[CLI_record_outputs])
+    return cli_usage(CLI_record, "--model and --outputs are for --check");
+  if (call->given[CLI_record_compare]) return compare_records(call);
+  const amct_status status =
+      amct_show_record(&report, cli_text(call, CLI_record_print), &err);
+  print_report(report);
+  return finish(status, &err);
+}
+
+cli_status cli_run_diff(const cli_call *call) {
+  amct_error err = {0};
+  char *report = NULL;
+  size_t differences = 0;
+  const amct_status status = amct_compare_models(
+      &report, &differences, call->operands.at[0], call->operands.at[1], &err);
+  print_report(report);
+  return status == AMCT_OK && differences ? CLI_FAILED : finish(status, &err);
+}
+
+cli_status cli_run_passes(const cli_call *call) {
+  amct_error err = {0};
+  char *report = NULL;
+  const amct_status status =
+      amct_list_passes(&report, call->given[CLI_passes_long], &err);
+  print_report(report);
+  return finish(status, &err);
+}
+
+cli_status cli_run_version(const cli_call *call) {
+  (void)call;
+  printf("amct %s\n", amct_version());
+  return CLI_DONE;
+}

@@ -1,0 +1,23 @@
+# what fails: one line on standard error, exit code 1, no file
+try() {
+  echo "\$ amct$(printf " %q" "$@")"
+  amct "$@" 2>&1
+  echo "exit $?"
+}
+printf 'no graph' >bad.pb
+printf 'no record' >bad.txt
+: >empty.txt
+try inspect --model none.pb
+try inspect --model bad.pb
+try config --model none.pb --config c.json
+try config --model net.pb --config c.json --skip_layers conv9
+try config --model net.pb --config c.json --config_defination none.cfg
+try fuse --model bad.pb --outputs fc --save_path out/net
+try convert --model net.pb --outputs fc --record bad.txt --save_path out/net
+try convert --model net.pb --outputs fc --record empty.txt --save_path out/net
+try record --check empty.txt --model net.pb
+try record --print none.txt
+try record --compare none.txt bad.txt
+try diff net.pb none.pb
+try inspect --model $'no\nsuch\033[2Jfile'
+ls

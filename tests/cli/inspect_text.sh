@@ -1,0 +1,2 @@
+# the report of a model
+amct inspect --model net.pb
