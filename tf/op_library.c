@@ -46,7 +46,7 @@ static const op_row k_ops[] = {
   {"QuantIfmr",
    {"T: " TYPES " = DT_FLOAT", "calibration_id: string", "record_file: string", "batch_num: int", "layer_total: int",
     "layer_names: list(string)", "layer_indices: list(int)", "layer_weighted: list(int)", "asymmetric: bool",
-    "ifmr: list(string)"},
+    "ifmr: list(string)", "act_algo: string = 'ifmr'", "num_of_bins: int = 4096"},
    {"x: T"}, {NULL}, create_quant_ifmr, false},
   {"QuantArq",
    {"Tin: list(" TYPES ") >= 1", "calibration_id: string", "record_file: string", "layer_total: int",

@@ -78,6 +78,17 @@ done:
   return status;
 }
 
+static amct_status init_algorithm(amct_range_options *o, const amct_node_view *node,
+                                  amct_error *err) {
+  amct_slice name;
+  AMCT_TRY(amct_node_slice(node, "act_algo", &name, err));
+  AMCT_TRY(amct_node_int(node, "num_of_bins", &o->num_of_bins, err));
+  o->algorithm = amct_range_named(name);
+  if (o->algorithm != AMCT_RANGE_ALGORITHMS) return AMCT_OK;
+  return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name, "act_algo is \"%.*s\"",
+                   (int)(name.size < 40 ? name.size : 40), (const char *)name.data);
+}
+
 static amct_status init_options(ifmr_kernel *k, const amct_node_view *node,
                                 amct_error *err) {
   amct_range_options *o = &k->spec.options;
@@ -87,6 +98,7 @@ static amct_status init_options(ifmr_kernel *k, const amct_node_view *node,
   amct_slice *texts = NULL;
   size_t count = 0;
   AMCT_TRY(amct_node_bool(node, "asymmetric", &o->asymmetric, err));
+  AMCT_TRY(init_algorithm(o, node, err));
   AMCT_TRY(amct_node_slices(node, "ifmr", &texts, &count, err));
   bool good = count == COUNT;
   for (size_t i = 0; good && i < COUNT; i++)

@@ -44,6 +44,11 @@ def attribute_keys() -> List[str]:
     return sorted(found)
 
 
+def algorithms() -> List[str]:
+    text = tree.read(Path("src/numeric/range_algorithms.def"))
+    return re.findall(r'^ALGORITHM\(\w+, *"(\w+)"', text, re.MULTILINE)
+
+
 def dtype_names() -> List[str]:
     return re.findall(r"X\(([A-Z]\w*), \d+, \d+\)", tree.read(Path("src/wire/graphdef.h")))
 
@@ -74,6 +79,7 @@ def dictionaries() -> Dict[str, List[str]]:
         "{}",
         "1e-300",
     ]
+    config += ['"{}"'.format(name) for name in algorithms()]
     config += ['"{}":{{'.format(layer) for layer in layers] + ['"*', '"c?nv', '"[a-f]']
     cfg = rows("src/recipe/cfg_fields.def", "FIELD")
     cfg += rows("src/recipe/retrain_fields.def", "FIELD")
@@ -127,7 +133,8 @@ CONFIGS = [
             },
             "weight_quant_params": {"wts_algo": "arq_quantize", "channel_wise": False},
         },
-        "pool": {"activation_quant_params": {"asymmetric": True}},
+        "pool": {"activation_quant_params": {"asymmetric": True, "act_algo": "percentile"}},
+        "fc": {"activation_quant_params": {"act_algo": "hfmg", "num_of_bins": 1024}},
         "depthwise": {"quant_enable": False},
     },
 ]
@@ -139,7 +146,8 @@ override_layer_types { layer_type: "MatMul" calibration_config { arq_quantize { 
 override_layer_configs: [{ layer_name: "depth[a-z]ise" calibration_config: { ifmr_quantize { search_step: 1e-1 } } }]
 """
 OLDER_CFG = """conv_calibration_config { arq_quantize { channel_wise: false } }
-fc_calibration_config { ifmr_quantize { max_percentile: 0.99 } }  # the older pair
+fc_calibration_config { hfmg_quantize { num_of_bins: 2048 } min_max_quantize {} }  # the older pair
+override_layer_configs { layer_name: "conv" calibration_config { percentile_quantize { max_percentile: 0.99 } } }
 """
 RECORD = """record { key: "a/b" value { scale_d: 1e-3, offset_d: -128 scale_w: [1, 2.5] offset_w: 0 offset_w: 0
   shift_bit: 0x10 shift_bit: 1 skip_fusion: True dst_type: INT8 op_data_type: "FLOAT" } }  # comment

@@ -27,7 +27,8 @@ typedef struct observer {
 } observer;
 
 static bool same_range(const amct_range_options *a, const amct_range_options *b) {
-  return a->max_percentile == b->max_percentile &&
+  return a->algorithm == b->algorithm && a->num_of_bins == b->num_of_bins &&
+         a->max_percentile == b->max_percentile &&
          a->min_percentile == b->min_percentile && a->search_start == b->search_start &&
          a->search_end == b->search_end && a->search_step == b->search_step &&
          a->asymmetric == b->asymmetric;
@@ -86,6 +87,8 @@ static void put_range(amct_spec *spec, const amct_range_options *range) {
     at[i] = text[i];
   }
   amct_spec_texts(spec, "ifmr", at, COUNT);
+  amct_spec_text(spec, "act_algo", amct_range_name(range->algorithm));
+  amct_spec_int(spec, "num_of_bins", range->num_of_bins);
   amct_spec_bool(spec, "asymmetric", range->asymmetric);
 }
 

@@ -14,7 +14,9 @@ typedef enum amct_cfg_message {
   AMCT_CFG_IN_TENSOR,
   AMCT_CFG_IN_CALIBRATION,
   AMCT_CFG_IN_ARQ,
-  AMCT_CFG_IN_IFMR,
+#define ALGORITHM(id, name, settings) AMCT_CFG_IN_##id,
+#include "numeric/range_algorithms.def"
+#undef ALGORITHM
   /* of a file for retraining; the first is the file itself */
   AMCT_CFG_IN_RETRAIN,
   AMCT_CFG_IN_RETRAIN_LAYER,
@@ -40,6 +42,7 @@ typedef enum amct_cfg_kind {
   AMCT_CFG_ONLY,
   AMCT_CFG_MESSAGE,
   AMCT_CFG_REFUSED,
+  AMCT_CFG_SIZE,
 } amct_cfg_kind;
 
 typedef struct amct_cfg_field {
@@ -90,8 +93,13 @@ void amct_cfg_free(amct_cfg *cfg);
 const amct_cfg_value *amct_cfg_get(const amct_cfg_value *message, const char *name);
 /** The next value of the same repeated field. */
 const amct_cfg_value *amct_cfg_next(const amct_cfg_value *value);
+/** True if the message is one of a range algorithm. */
+bool amct_cfg_is_range(const amct_cfg_value *message);
+/** The message of a range algorithm in a CALIBRATION message; NULL: there is none. */
+const amct_cfg_value *amct_cfg_range(const amct_cfg_value *calibration);
 /** Stores what the fields of a message that have a place say; `base` is an amct_recipe
- * (FILE, RETRAIN) or an amct_layer_recipe (ARQ, IFMR, ULQ, CLIPS, ARQ_RETRAIN). */
+ * (FILE, RETRAIN) or an amct_layer_recipe (IFMR and its like, which store the algorithm
+ * too; ARQ, ULQ, CLIPS, ARQ_RETRAIN). */
 void amct_cfg_store(const amct_cfg_value *message, void *base);
 
 /**

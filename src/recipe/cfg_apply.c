@@ -172,18 +172,22 @@ static amct_status choose(applier *a, amct_error *err) {
 
 /* ---- layers ---- */
 
-static const amct_cfg_value *part(const amct_cfg_value *calibration, const char *message,
+static const amct_cfg_value *part(const amct_cfg_value *settings, const char *message,
                                   const char *field) {
-  const amct_cfg_value *in =
-      calibration != NULL ? amct_cfg_get(calibration, message) : NULL;
+  const amct_cfg_value *in = settings != NULL ? amct_cfg_get(settings, message) : NULL;
   return in != NULL ? amct_cfg_get(in, field) : NULL;
+}
+
+static const amct_cfg_value *asymmetric_of(const amct_cfg_value *calibration) {
+  const amct_cfg_value *range = calibration != NULL ? amct_cfg_range(calibration) : NULL;
+  return range != NULL ? amct_cfg_get(range, "asymmetric") : NULL;
 }
 
 /* A layer that says nothing about asymmetric has that of common_config. */
 static void fill_asymmetric(const applier *a, amct_layer_recipe *entry,
                             const amct_cfg_value *calibration) {
-  const amct_cfg_value *common = part(a->common, "ifmr_quantize", "asymmetric");
-  if (common != NULL && part(calibration, "ifmr_quantize", "asymmetric") == NULL)
+  const amct_cfg_value *common = asymmetric_of(a->common);
+  if (common != NULL && asymmetric_of(calibration) == NULL)
     entry->range.asymmetric = common->flag;
 }
 
@@ -211,7 +215,7 @@ static const amct_cfg_value *store_layer(const applier *a, amct_layer_recipe *en
   } else {
     fill_asymmetric(a, entry, chosen.settings);
     if (chosen.settings == NULL) return NULL;
-    store(amct_cfg_get(chosen.settings, "ifmr_quantize"), entry);
+    store(amct_cfg_range(chosen.settings), entry);
     arq = amct_cfg_get(chosen.settings, "arq_quantize");
   }
   store(arq, entry);

@@ -149,6 +149,15 @@ static amct_status take_flag(const parser *p, const amct_cfg_field *field, bool 
   return fail_wanted(p, field);
 }
 
+static amct_status take_size(const parser *p, const amct_cfg_field *field,
+                             int64_t *size) {
+  if (!p->reader.quoted && amct_number_read_int(p->reader.value, size) &&
+      (double)*size >= field->low && (double)*size <= field->high &&
+      (*size & (*size - 1)) == 0)
+    return AMCT_OK;
+  return fail_wanted(p, field);
+}
+
 static amct_status take_count(const parser *p, const amct_cfg_field *field,
                               int64_t *count) {
   if (!p->reader.quoted && amct_number_read_int(p->reader.value, count) &&
@@ -200,6 +209,8 @@ static amct_status take_value(const parser *p, amct_cfg_value *value) {
     return take_flag(p, field, &value->flag);
   case AMCT_CFG_COUNT:
     return take_count(p, field, &value->count);
+  case AMCT_CFG_SIZE:
+    return take_size(p, field, &value->count);
   case AMCT_CFG_REAL:
     return take_real(p, field, &value->real);
   case AMCT_CFG_TEXT:
@@ -236,6 +247,23 @@ static void link_value(amct_cfg_value *in, amct_cfg_value *value) {
   }
 }
 
+/* One range algorithm a message: the later takes the place of the other. */
+static void drop_other_range(const parser *p, const amct_cfg_field *field) {
+  amct_cfg_value *before = NULL;
+  for (amct_cfg_value *v = p->in->first; v != NULL; before = v, v = v->next) {
+    if (!amct_cfg_is_range(v)) continue;
+    amct_log(AMCT_LOG_WARNING, k_module,
+             "%s: line %u: %s takes the place of %s in line %u", p->cfg->path,
+             (unsigned)p->reader.line, field->name, v->field->name, (unsigned)v->line);
+    if (before != NULL)
+      before->next = v->next;
+    else
+      p->in->first = v->next;
+    if (p->in->last == v) p->in->last = before;
+    return;
+  }
+}
+
 /* The value that the field of this event is read into: a field that may stand once and
  * stands twice gets its value anew, a message more fields. */
 static amct_status place_value(const parser *p, amct_cfg_value **out) {
@@ -253,6 +281,7 @@ static amct_status place_value(const parser *p, amct_cfg_value **out) {
     value = amct_arena_alloc(&p->cfg->arena, sizeof *value);
     if (value == NULL) return amct_fail_memory(p->err);
     value->field = field;
+    if (amct_cfg_is_range(value)) drop_other_range(p, field);
     link_value(p->in, value);
   }
   value->line = p->reader.line;
@@ -367,14 +396,30 @@ const amct_cfg_value *amct_cfg_next(const amct_cfg_value *value) {
   return next;
 }
 
+bool amct_cfg_is_range(const amct_cfg_value *message) {
+  return message->field != NULL && message->field->kind == AMCT_CFG_MESSAGE &&
+         message->field->place >= AMCT_CFG_IN_IFMR &&
+         message->field->place < AMCT_CFG_IN_IFMR + (size_t)AMCT_RANGE_ALGORITHMS;
+}
+
+const amct_cfg_value *amct_cfg_range(const amct_cfg_value *calibration) {
+  const amct_cfg_value *value = calibration->first;
+  while (value != NULL && !amct_cfg_is_range(value))
+    value = value->next;
+  return value;
+}
+
 void amct_cfg_store(const amct_cfg_value *message, void *base) {
   for (const amct_cfg_value *value = message->first; value != NULL; value = value->next) {
     uint8_t *place = (uint8_t *)base + value->field->place;
     if (value->field->kind == AMCT_CFG_FLAG)
       memcpy(place, &value->flag, sizeof value->flag);
-    else if (value->field->kind == AMCT_CFG_COUNT)
+    else if (value->field->kind == AMCT_CFG_COUNT || value->field->kind == AMCT_CFG_SIZE)
       memcpy(place, &value->count, sizeof value->count);
     else if (value->field->kind == AMCT_CFG_REAL)
       memcpy(place, &value->real, sizeof value->real);
   }
+  if (amct_cfg_is_range(message))
+    ((amct_layer_recipe *)base)->range.algorithm =
+        (int64_t)message->field->place - AMCT_CFG_IN_IFMR;
 }

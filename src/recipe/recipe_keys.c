@@ -133,6 +133,27 @@ static amct_status store_count(const amct_recipe_spot *spot, const json_t *value
   return AMCT_OK;
 }
 
+static amct_status store_size(const amct_recipe_spot *spot, const json_t *value,
+                              uint8_t *place, amct_error *err) {
+  const int64_t size = json_integer_value(value);
+  if (!json_is_integer(value) || (double)size < spot->key->low ||
+      (double)size > spot->key->high || (size & (size - 1)) != 0)
+    return fail_wanted(spot, value, err);
+  memcpy(place, &size, sizeof size);
+  return AMCT_OK;
+}
+
+static amct_status store_algorithm(const amct_recipe_spot *spot, const json_t *value,
+                                   uint8_t *place, amct_error *err) {
+  const amct_slice name = {(const uint8_t *)json_string_value(value),
+                           json_string_length(value)};
+  const int64_t algorithm = amct_range_named(name);
+  if (!json_is_string(value) || algorithm == AMCT_RANGE_ALGORITHMS)
+    return fail_wanted(spot, value, err);
+  memcpy(place, &algorithm, sizeof algorithm);
+  return AMCT_OK;
+}
+
 /* Whole numbers are reals too; true and false are not numbers. */
 static bool take_real(const amct_recipe_key *key, const json_t *value, uint8_t *place) {
   double real = json_number_value(value);
@@ -191,6 +212,10 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
     return AMCT_OK;
   case AMCT_RECIPE_COUNT:
     return store_count(spot, value, place, err);
+  case AMCT_RECIPE_SIZE:
+    return store_size(spot, value, place, err);
+  case AMCT_RECIPE_ALGORITHM:
+    return store_algorithm(spot, value, place, err);
   case AMCT_RECIPE_REAL:
     return take_real(key, value, place) ? AMCT_OK : fail_wanted(spot, value, err);
   case AMCT_RECIPE_PAIR:
@@ -207,6 +232,30 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
     return amct_recipe_fail(spot, value, key->allowed, err);
   }
   return AMCT_OK;
+}
+
+/* ---- settings together ---- */
+
+bool amct_recipe_fits(const amct_recipe_key *key, int64_t algorithm) {
+  bool anyones = key->object != AMCT_RECIPE_ACTIVATION;
+  if (anyones || amct_range_takes(algorithm, key->name)) return true;
+  for (int64_t i = 0; i < AMCT_RANGE_ALGORITHMS; i++)
+    anyones = anyones || amct_range_takes(i, key->name);
+  return !anyones;
+}
+
+amct_status amct_recipe_check_fits(const amct_recipe_spot *spot, const json_t *value,
+                                   int64_t algorithm, amct_error *err) {
+  char allowed[128];
+  const char *owners[AMCT_RANGE_ALGORITHMS + 1] = {NULL};
+  size_t count = 0;
+  if (amct_recipe_fits(spot->key, algorithm)) return AMCT_OK;
+  for (int64_t i = 0; i < AMCT_RANGE_ALGORITHMS; i++)
+    if (amct_range_takes(i, spot->key->name)) owners[count++] = amct_range_name(i);
+  snprintf(allowed, sizeof allowed, "it belongs to act_algo \"%s\"%s%s%s, not to \"%s\"",
+           owners[0], count > 1 ? " or \"" : "", count > 1 ? owners[1] : "",
+           count > 1 ? "\"" : "", amct_range_name(algorithm));
+  return amct_recipe_fail(spot, value, allowed, err);
 }
 
 const char *amct_recipe_search_wrong(const amct_range_options *range,

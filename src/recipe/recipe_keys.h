@@ -47,6 +47,8 @@ typedef enum amct_recipe_kind {
   AMCT_RECIPE_TENSORS,
   AMCT_RECIPE_OBJECT,
   AMCT_RECIPE_REFUSED,
+  AMCT_RECIPE_SIZE,
+  AMCT_RECIPE_ALGORITHM,
 } amct_recipe_kind;
 
 typedef enum amct_recipe_written {
@@ -108,6 +110,12 @@ amct_status amct_recipe_fail(const amct_recipe_spot *spot, const json_t *value,
 AMCT_NODISCARD amct_status amct_recipe_store(const amct_recipe_spot *spot,
                                              const json_t *value, void *base,
                                              amct_arena *arena, amct_error *err);
+/** False for a setting of other range algorithms than this. */
+bool amct_recipe_fits(const amct_recipe_key *key, int64_t algorithm);
+/** AMCT_BAD_CONFIG for a setting that does not fit. */
+AMCT_NODISCARD amct_status amct_recipe_check_fits(const amct_recipe_spot *spot,
+                                                  const json_t *value, int64_t algorithm,
+                                                  amct_error *err);
 enum { AMCT_SEARCH_WRONG_BYTES = 200 };
 /** Searches that make no sense or would not end: the key that is wrong, search_range or
  * search_step, and why; NULL: none. */

@@ -77,6 +77,21 @@ static amct_status fail_not_a_layer(const reader *r, const char *name,
                    refusal != NULL ? refusal : "is a layer: an object is wanted");
 }
 
+/* The algorithm may stand anywhere among the settings, so that they are held against it
+ * last. */
+static amct_status check_range(const reader *r, const char *layer, json_t *from,
+                               const amct_layer_recipe *entry, amct_error *err) {
+  const char *name;
+  json_t *value;
+  json_object_foreach(from, name, value) {
+    const amct_recipe_key *key = amct_recipe_key_find(AMCT_RECIPE_ACTIVATION, name);
+    const amct_recipe_spot spot = {r->path, layer, key};
+    AMCT_TRY(amct_recipe_check_fits(&spot, value, entry->range.algorithm, err));
+  }
+  const amct_recipe_spot spot = {r->path, layer, NULL};
+  return amct_recipe_check_search(&spot, &entry->range, err);
+}
+
 static amct_status read_params(const reader *r, const char *key, json_t *from,
                                amct_layer_recipe *entry, amct_error *err) {
   const amct_recipe_object own = amct_recipe_entry(r->recipe->purpose);
@@ -87,8 +102,8 @@ static amct_status read_params(const reader *r, const char *key, json_t *from,
     if ((section = amct_recipe_section_at(i, own)) != NULL)
       AMCT_TRY(read_object(r, key, (amct_recipe_object)section->place,
                            json_object_get(from, section->name), entry, err));
-  const amct_recipe_spot spot = {r->path, key, NULL};
-  return amct_recipe_check_search(&spot, &entry->range, err);
+  return check_range(r, key, json_object_get(from, "activation_quant_params"), entry,
+                     err);
 }
 
 static amct_status read_layer(const reader *r, const char *key, json_t *from,
@@ -177,10 +192,9 @@ static amct_status read_tensor(const reader *r, json_t *from, amct_error *err) {
   if (!json_is_object(from))
     return amct_config_fail(err, &place, NULL, ": an element is no object");
   AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_TENSOR, from, &tensor, err));
-  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_ACTIVATION,
-                       json_object_get(from, "activation_quant_params"), &scratch, err));
-  const amct_recipe_spot spot = {r->path, k_label, NULL};
-  AMCT_TRY(amct_recipe_check_search(&spot, &scratch.range, err));
+  json_t *range = json_object_get(from, "activation_quant_params");
+  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_ACTIVATION, range, &scratch, err));
+  AMCT_TRY(check_range(r, k_label, range, &scratch, err));
   for (size_t i = 0; i < 2; i++)
     if (json_object_get(from, k_required[i]) == NULL)
       return amct_config_fail(err, &place, NULL, ": %s is missing", k_required[i]);

@@ -47,8 +47,12 @@ static json_t *value_at(const writer *w, size_t row, const void *base) {
     memcpy(&flag, place, sizeof flag);
     return json_boolean(flag);
   case AMCT_RECIPE_COUNT:
+  case AMCT_RECIPE_SIZE:
     memcpy(&count, place, sizeof count);
     return json_integer(count);
+  case AMCT_RECIPE_ALGORITHM:
+    memcpy(&count, place, sizeof count);
+    return json_string(amct_range_name(count));
   case AMCT_RECIPE_REAL:
     return real_at(place);
   case AMCT_RECIPE_PAIR:
@@ -68,23 +72,43 @@ static json_t *value_at(const writer *w, size_t row, const void *base) {
 
 /* ---- objects ---- */
 
-static bool is_written(const writer *w, const amct_recipe_key *key,
-                       const amct_layer_recipe *entry) {
-  if (key->written != AMCT_RECIPE_IF_CHANGED) return key->written == AMCT_RECIPE_YES;
-  if (key->kind == AMCT_RECIPE_REAL) return entry->clips.max != 0; /* both clips */
-  if (key->object == AMCT_RECIPE_RETRAIN_DATA) return entry->clips.fixed_min;
-  return entry->range.asymmetric != w->recipe->activation_offset;
+/* `value` differs from what the key is when it is left out. */
+static bool is_changed(const writer *w, size_t row, const json_t *value,
+                       const void *base) {
+  const json_t *fallback = w->fallbacks->at[row];
+  const amct_layer_recipe *entry = base;
+  if (amct_recipe_key_at(row)->kind == AMCT_RECIPE_REAL)
+    return entry->clips.max != 0; /* both clips or none */
+  if (fallback != NULL) return json_equal(value, fallback) == 0;
+  return json_is_true(value) != w->recipe->activation_offset; /* `asymmetric` */
+}
+
+static bool put_row(const writer *w, json_t *to, size_t row, const void *base) {
+  const amct_recipe_key *key = amct_recipe_key_at(row);
+  json_t *value = value_at(w, row, base);
+  if (value != NULL && key->written == AMCT_RECIPE_IF_CHANGED &&
+      !is_changed(w, row, value, base)) {
+    json_decref(value);
+    return true;
+  }
+  return json_object_set_new(to, key->name, value) == 0;
+}
+
+static bool is_written(const amct_recipe_key *key, amct_recipe_object object,
+                       const void *base) {
+  if (key->object != object || key->kind == AMCT_RECIPE_OBJECT ||
+      key->written == AMCT_RECIPE_NO)
+    return false;
+  const amct_layer_recipe *entry = base;
+  return object != AMCT_RECIPE_ACTIVATION ||
+         amct_recipe_fits(key, entry->range.algorithm);
 }
 
 static bool put_rows(const writer *w, json_t *to, amct_recipe_object object,
                      const void *base) {
-  for (size_t i = 0; i < AMCT_RECIPE_KEY_COUNT; i++) {
-    const amct_recipe_key *key = amct_recipe_key_at(i);
-    if (key->object != object || key->kind == AMCT_RECIPE_OBJECT ||
-        !is_written(w, key, base))
-      continue;
-    if (json_object_set_new(to, key->name, value_at(w, i, base)) != 0) return false;
-  }
+  for (size_t i = 0; i < AMCT_RECIPE_KEY_COUNT; i++)
+    if (is_written(amct_recipe_key_at(i), object, base) && !put_row(w, to, i, base))
+      return false;
   return true;
 }
 

@@ -258,7 +258,7 @@ def test_other_arguments_are_ignored():
         ("\n\nbatch_nun: 1", amct.ConfigError, 'given.cfg: line 3: batch_nun .*"batch_num"'),
         ('skip_layers: "net/conv2/*"', ValueError, '"net/conv1/Conv2D"'),
         ('skip_layer_types: "Conv2d"', ValueError, '"Conv2D"'),
-        ("common_config { hfmg_quantize {} }", ValueError, "HFMG is not handled"),
+        ("common_config { hfmg_quantize { num_of_bins: 100 } }", ValueError, "num_of_bins is 100"),
         ('tensor_quantize { layer_name: "Fc" input_index: 0 }', ValueError, "MaxPool"),
     ],
 )

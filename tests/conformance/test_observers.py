@@ -130,6 +130,37 @@ def test_runs_by_control_edge(dtype):
     assert calibration.text().count("offset_d: -128") == 1
 
 
+@pytest.mark.parametrize("algorithm", ["hfmg", "min_max", "percentile"])
+def test_algorithms(algorithm):
+    """A million values between 0 and 1 and one far out, in three batches."""
+    calibration = Calibration(1, batch_num=3)
+    values = np.random.default_rng(1).permutation(np.append(np.linspace(0, 1, 1_000_000), 3)).astype(F32)
+    numbers = ["0.9999", "0.999999", "0.7", "1.3", "0.01"]
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None])
+        layer = tf.abs(x, name="layer")
+        layer.op._add_control_input(calibration.ifmr(x, ["layer"], [0], act_algo=algorithm, ifmr=numbers))
+        with v1.Session(graph=graph) as session:
+            for part in np.array_split(values, 3):
+                session.run(layer, {x: part})
+    found = float(values_of(calibration.text(), "scale_d")[0]) * 255
+    if algorithm == "hfmg":  # one value does not outweigh the finer grid of a million
+        assert 0.9 < found < 1.1
+    else:
+        wanted = 3 if algorithm == "min_max" else np.sort(values)[-101]
+        assert abs(found - wanted) < 1e-6
+
+
+def test_unknown_algorithms_are_refused():
+    calibration = Calibration(1)
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None])
+        observer = calibration.ifmr(x, ["layer"], [0], act_algo="kl")
+        with v1.Session(graph=graph) as session:
+            with pytest.raises(tf.errors.OpError, match='act_algo is "kl"'):
+                session.run(observer, {x: RELU6})
+
+
 def test_nobody_else_runs_it():
     calibration = Calibration(1)
     with tf.Graph().as_default() as graph:

@@ -80,6 +80,8 @@ static void rows_agree_with_the_struct_of_the_search(void **data) {
   assert_true(range->search_end == wanted.search_end);
   assert_true(range->search_step == wanted.search_step);
   assert_true(range->asymmetric == wanted.asymmetric);
+  assert_true(range->algorithm == wanted.algorithm);
+  assert_true(range->num_of_bins == wanted.num_of_bins);
   amct_recipe_free(&recipe);
 }
 
@@ -252,6 +254,45 @@ static void overrides_survive_writing(void **data) {
   amct_recipe_free(&second);
 }
 
+static void algorithms_survive_writing(void **data) {
+  state *s = *data;
+  static const char text[] =
+      "{\"Fc\":{\"activation_quant_params\":{\"num_of_bins\":8192,\"act_algo\":\"hfmg\","
+      "\"asymmetric\":false}},"
+      "\"net/conv1/Conv2D\":{\"activation_quant_params\":{\"act_algo\":\"min_max\"}},"
+      "\"type:AvgPool\":{\"activation_quant_params\":{\"act_algo\":\"percentile\","
+      "\"min_percentile\":0.75}}}";
+  amct_recipe first = {0};
+  amct_recipe second = {0};
+  amct_error err = {0};
+  if (read_text(s, &first, text, &err) != AMCT_OK) fail_msg("%s", err.text);
+  const char *path = temp_path(&s->folder, "again.json");
+  assert_int_equal(amct_recipe_write(&first, path, &err), AMCT_OK);
+  char *written = temp_read(path);
+  /* a layer has the settings of its algorithm alone */
+  assert_non_null(strstr(written, "\"act_algo\":\"hfmg\",\n"
+                                  "            \"num_of_bins\":8192,\n"
+                                  "            \"asymmetric\":false\n"));
+  assert_non_null(strstr(written, "\"activation_quant_params\":{\n"
+                                  "            \"act_algo\":\"min_max\"\n"));
+  free(written);
+  if (amct_recipe_read(&second, path, &s->hand.layers, s->hand.graph, &err) != AMCT_OK)
+    fail_msg("%s", err.text);
+  const amct_range_options *fc = &layer_of(&second, "Fc")->range;
+  assert_int_equal(fc->algorithm, AMCT_RANGE_HFMG);
+  assert_int_equal(fc->num_of_bins, 8192);
+  assert_false(fc->asymmetric);
+  assert_int_equal(layer_of(&second, "net/conv1/Conv2D")->range.algorithm,
+                   AMCT_RANGE_MIN_MAX);
+  const amct_range_options *pool = &layer_of(&second, "net/pool/AvgPool")->range;
+  assert_int_equal(pool->algorithm, AMCT_RANGE_PERCENTILE);
+  assert_true(pool->min_percentile == 0.75 && pool->max_percentile == 0.999999);
+  assert_int_equal(layer_of(&second, "net/free/Conv2D")->range.algorithm,
+                   AMCT_RANGE_IFMR);
+  amct_recipe_free(&first);
+  amct_recipe_free(&second);
+}
+
 static void joint_quant_is_taken_with_a_warning(void **data) {
   state *s = *data;
   const char *log = temp_path(&s->folder, "log");
@@ -390,6 +431,7 @@ int main(void) {
       TEST(groups_fill_what_has_no_entry),
       TEST(skipped_patterns_and_types_are_disabled),
       TEST(overrides_survive_writing),
+      TEST(algorithms_survive_writing),
       TEST(joint_quant_is_taken_with_a_warning),
       TEST(the_values_of_this_version_are_taken),
       TEST(fusion_is_read_without_layers),

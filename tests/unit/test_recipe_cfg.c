@@ -152,6 +152,46 @@ static void rules_hold(void **data) {
   }
 }
 
+static void messages_choose_the_algorithm(void **data) {
+  state *s = *data;
+  static const struct {
+    const char *text, *layer;
+    amct_range_algorithm wanted;
+    int64_t bins;
+    bool asymmetric;
+  } cases[] = {
+      {"common_config { hfmg_quantize { num_of_bins: 1024 } }", "Fc", AMCT_RANGE_HFMG,
+       1024, true},
+      {"common_config { min_max_quantize {} }", "Fc", AMCT_RANGE_MIN_MAX, 4096, true},
+      {"common_config { percentile_quantize { asymmetric: false } }", "Fc",
+       AMCT_RANGE_PERCENTILE, 4096, false},
+      /* one a message: the later */
+      {"common_config { hfmg_quantize { num_of_bins: 1024 } ifmr_quantize {} }", "Fc",
+       AMCT_RANGE_IFMR, 4096, true},
+      {"common_config { hfmg_quantize { num_of_bins: 1024 } arq_quantize {} "
+       "min_max_quantize {} hfmg_quantize {} }",
+       "Fc", AMCT_RANGE_HFMG, 4096, true},
+      /* what is common does not show through, but for asymmetric */
+      {"common_config { hfmg_quantize { asymmetric: false } } override_layer_configs { "
+       "layer_name: \"Fc\" calibration_config { min_max_quantize {} } }",
+       "Fc", AMCT_RANGE_MIN_MAX, 4096, false},
+      {"common_config { hfmg_quantize {} } override_layer_configs { "
+       "layer_name: \"Fc\" calibration_config {} }",
+       "Fc", AMCT_RANGE_IFMR, 4096, true},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    amct_recipe recipe = {0};
+    const char *path = temp_path(&s->folder, "c");
+    temp_write(path, cases[i].text);
+    must_apply(s, path, &recipe);
+    const amct_range_options *range = &layer_of(&recipe, cases[i].layer)->range;
+    assert_int_equal(range->algorithm, cases[i].wanted);
+    assert_int_equal(range->num_of_bins, cases[i].bins);
+    assert_int_equal(range->asymmetric, cases[i].asymmetric);
+    amct_recipe_free(&recipe);
+  }
+}
+
 /* Oracle: every float32 near a number of few digits is told apart by its shortest text.
  */
 static void floats_are_the_shortest_decimals(void **data) {
@@ -184,13 +224,17 @@ static void warnings_name_the_line(void **data) {
                              "skip_approximation_layers: \"Fc\"\n"
                              "skip_layer_types: \"Conv3D\"\n"
                              "common_config {}\n"
-                             "fc_calibration_config {}\n";
+                             "fc_calibration_config {}\n"
+                             "override_layer_configs { layer_name: \"Fc\"\n"
+                             "  calibration_config { hfmg_quantize {}\n"
+                             "  min_max_quantize {} } }\n";
   static const char *const wanted[] = {
       "line 2: batch_num stands in line 1 too",
       "joint_quant is true: it has no effect",
       "line 4: skip_approximation_layers has no effect",
       "line 5: skip_layer_types: no layers of type \"Conv3D\" can be quantized",
       "line 7: fc_calibration_config is ignored: common_config or override_layer_types",
+      "line 10: min_max_quantize takes the place of hfmg_quantize in line 9",
   };
   const char *path = temp_path(&s->folder, "c");
   const char *log = temp_path(&s->folder, "log");
@@ -257,10 +301,11 @@ static void every_allocation_may_fail(void **data) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      TEST(the_spellings_mean_the_same),      TEST(the_older_pair_is_read),
-      TEST(patterns_choose_layers),           TEST(rules_hold),
-      TEST(floats_are_the_shortest_decimals), TEST(warnings_name_the_line),
-      TEST(recipes_survive_the_json),         TEST(every_allocation_may_fail),
+      TEST(the_spellings_mean_the_same),   TEST(the_older_pair_is_read),
+      TEST(patterns_choose_layers),        TEST(rules_hold),
+      TEST(messages_choose_the_algorithm), TEST(floats_are_the_shortest_decimals),
+      TEST(warnings_name_the_line),        TEST(recipes_survive_the_json),
+      TEST(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
