@@ -15,6 +15,7 @@
 #define AMCT_AMCT_H
 
 #include "amct/inspect.h"
+#include "amct/export.h"
 #include "amct/log.h"
 #include "amct/quantize.h"
 #include "amct/retrain.h"

@@ -22,6 +22,7 @@ import os
 from typing import Any, List, Optional
 
 from . import _arguments, _core, _live
+from ._export import export_stock
 from .errors import (
     AmctError,
     ArgumentError,
@@ -47,6 +48,7 @@ __all__ = [
     "convert_model",
     "create_quant_config",
     "create_quant_retrain_config",
+    "export_stock",
     "quantize_model",
     "save_model",
     "set_logging_level",

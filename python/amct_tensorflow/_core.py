@@ -102,6 +102,7 @@ _PROTOTYPES = {
     "amct_flush_calibration": (ctypes.c_int, [_TEXT, _ERROR]),
     "amct_save_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
     "amct_convert_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
+    "amct_export_stock": (ctypes.c_int, [_TEXT, _TEXT, _ERROR]),
     "amct_fuse_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _ERROR]),
     "amct_describe_plan": (
         ctypes.c_int,
@@ -293,6 +294,12 @@ def convert_model(pb_model: str, outputs: Iterable[str], record_file: str, save_
         _path(pb_model), _strings(outputs), _path(record_file), _path(save_path), error
     )
     _check(status, error)
+
+
+def export_stock(quantized_pb: str, save_path: str) -> None:
+    """Writes a quantized model with stock ops only to `<save_path>_stock.pb`."""
+    error = _Error()
+    _check(_lib.amct_export_stock(_path(quantized_pb), _path(save_path), error), error)
 
 
 def fuse_model(pb_model: str, outputs: Iterable[str], save_path: str) -> None:

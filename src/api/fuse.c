@@ -7,16 +7,6 @@
 
 static const char k_module[] = "fuse_model";
 
-static amct_status write_graph(const amct_graph *graph, const char *path,
-                               amct_error *err) {
-  amct_output *output = NULL;
-  AMCT_TRY(amct_output_open(&output, path, err));
-  const amct_status status = amct_graph_save(graph, output, err);
-  if (status == AMCT_OK) return amct_output_commit(output, err);
-  amct_output_discard(output);
-  return status;
-}
-
 static amct_status fuse(amct_study *study, const char *pb_model, amct_strings outputs,
                         const char *path, amct_error *err) {
   const amct_source source = {.path = pb_model};
@@ -28,7 +18,7 @@ static amct_status fuse(amct_study *study, const char *pb_model, amct_strings ou
   AMCT_TRY(amct_plan_settle(study->plan, NULL, err));
   AMCT_TRY(amct_graph_verify(study->graph, err));
   amct_plan_log(study->plan, k_module);
-  return write_graph(study->graph, path, err);
+  return amct_study_save(study, path, err);
 }
 
 amct_status amct_fuse_model(const char *pb_model, amct_strings outputs,

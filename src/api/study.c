@@ -65,6 +65,15 @@ amct_status amct_study_plan(amct_study *study, const amct_plan_options *options,
                           options->output_count, err);
 }
 
+amct_status amct_study_save(const amct_study *study, const char *path, amct_error *err) {
+  amct_output *output = NULL;
+  AMCT_TRY(amct_output_open(&output, path, err));
+  const amct_status status = amct_graph_save(study->graph, output, err);
+  if (status == AMCT_OK) return amct_output_commit(output, err);
+  amct_output_discard(output);
+  return status;
+}
+
 void amct_study_free(amct_study *study) {
   amct_layers_free(&study->layers);
   amct_plan_free(study->plan);

@@ -23,6 +23,9 @@ AMCT_NODISCARD amct_status amct_study_is_float(const amct_study *study, amct_err
 AMCT_NODISCARD amct_status amct_study_plan(amct_study *study,
                                            const amct_plan_options *options,
                                            amct_error *err);
+/** Writes the graph to `path`, whole or not at all. */
+AMCT_NODISCARD amct_status amct_study_save(const amct_study *study, const char *path,
+                                           amct_error *err);
 void amct_study_free(amct_study *study);
 
 #endif

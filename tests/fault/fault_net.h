@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "amct/export.h"
 #include "amct/log.h"
 #include "amct/quantize.h"
 #include "base/alloc.h"
@@ -72,6 +73,12 @@ static inline int net_make(void **state) {
   temp_write(temp_path(&n->folder, "simple.cfg"), k_cfg);
   amct_buffer_free(&bytes);
   amct_graph_free(graph);
+  const char *const outputs[] = {"prob"};
+  assert_int_equal(amct_save_model(temp_path(&n->folder, "net.pb"),
+                                   (amct_strings){outputs, 1},
+                                   temp_path(&n->folder, "record.txt"),
+                                   temp_path(&n->folder, "saved"), NULL),
+                   AMCT_OK);
   *state = n;
   return 0;
 }
@@ -126,6 +133,11 @@ static inline amct_status run_fuse(const net *n, amct_error *err) {
                          temp_path(&n->folder, "made/model"), err);
 }
 
+static inline amct_status run_export_stock(const net *n, amct_error *err) {
+  return amct_export_stock(temp_path(&n->folder, "saved_quantized.pb"),
+                           temp_path(&n->folder, "made/model"), err);
+}
+
 static inline amct_status run_describe(const net *n, amct_error *err) {
   const char *const names[] = {"prob"};
   const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
@@ -148,6 +160,7 @@ static const call k_calls[] = {
     {"quantize_model", run_quantize, {"made/record.txt"}},
     {"save_model", run_save, {"made/model_quant.json", "made/model_quantized.pb"}},
     {"fuse_model", run_fuse, {"made/model_fused.pb"}},
+    {"export_stock", run_export_stock, {"made/model_stock.pb"}},
     {"describe_plan", run_describe, {NULL}},
 };
 enum { CALL_COUNT = sizeof k_calls / sizeof *k_calls };

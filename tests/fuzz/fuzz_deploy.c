@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A graph in text form, a line of dashes, a record: what save_model makes of them. */
+/* A graph in text form, a line of dashes, a record: what save_model and
+ * export_stock make of them. */
 #include "fuzz/fuzz.h"
 
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "api/origins.h"
 #include "graph/textform.h"
 #include "insert/deploy.h"
+#include "insert/stock.h"
 
 enum { SKIPPED_MAX = 16 };
 
@@ -62,6 +64,15 @@ static void write_origins(const amct_graph *graph) {
   amct_output_discard(output);
 }
 
+/* The same graph in stock ops: nothing of ours is left in it. */
+static void make_stock(const flow *f) {
+  amct_error err = {0};
+  size_t count = 0;
+  if (!fuzz_succeeded(amct_stock(f->graph, &count, &err), &err)) return;
+  FUZZ_CHECK(amct_graph_verify(f->graph, &err) == AMCT_OK, err.text);
+  FUZZ_CHECK(amct_layers_quantized(f->graph) == NULL, "ops of ours");
+}
+
 static void deploy(flow *f) {
   const amct_deploy_options options = {"record", f->outputs.at, f->outputs.count};
   amct_error err = {0};
@@ -78,6 +89,7 @@ static void deploy(flow *f) {
   amct_graph_free(fuzz_read_again(f->graph, &bytes));
   amct_buffer_free(&bytes);
   if (done) write_origins(f->graph);
+  if (done) make_stock(f);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
