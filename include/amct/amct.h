@@ -14,8 +14,8 @@
 #ifndef AMCT_AMCT_H
 #define AMCT_AMCT_H
 
-#include "amct/inspect.h"
 #include "amct/export.h"
+#include "amct/inspect.h"
 #include "amct/log.h"
 #include "amct/quantize.h"
 #include "amct/retrain.h"
