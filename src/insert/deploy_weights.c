@@ -4,6 +4,7 @@
 
 #include "insert/deploy_private.h"
 #include "numeric/weights.h"
+#include "op/parameters.h"
 #include "rewrite/fold_values.h"
 
 /* The axis of offset_w that the op looks at: 2 where the filter's axis 2 holds output

@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "op/constraints.h"
 #include "op/order.h"
+#include "op/parameters.h"
 
 typedef struct finder {
   amct_graph *graph;
@@ -66,14 +67,14 @@ static amct_status find_weight(amct_layer *layer, char *text, amct_error *err) {
     snprintf(text, AMCT_REASON_BYTES, "has %u inputs", layer->node->data_count);
     return AMCT_OK;
   }
-  layer->weight_node = amct_param_source(layer->weight, &is_const);
+  layer->weight_node = amct_weight_source(layer->weight, &is_const);
   if (!layer->weight_node) {
     snprintf(text, AMCT_REASON_BYTES,
              "weight is computed by %.40s \"%.200s\", not a constant or variable",
              layer->weight.node->op, layer->weight.node->name);
     return AMCT_OK;
   }
-  AMCT_TRY(amct_param_shape(layer->weight_node, &layer->weight_shape, err));
+  AMCT_TRY(amct_weight_shape(layer->weight, &layer->weight_shape, err));
   layer->channels = amct_op_channels(layer->op, &layer->weight_shape).channels;
   (void)weight_fits(layer, text);
   return AMCT_OK;

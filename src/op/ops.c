@@ -8,7 +8,6 @@
 enum {
   NO_WEIGHT = AMCT_NO_INPUT,
   NO_AXES = 0,
-  VECTOR_HOPS_MAX = 8, /* ops that shape a vector, one behind the other */
   PARAM_HOPS_MAX = 64, /* so that long chains of Identity cost no more than linear time */
   BUCKETS = 1024,      /* power of two, several times the rows */
 };
@@ -106,33 +105,6 @@ amct_node *amct_param_source(amct_edge edge, bool *is_const) {
     }
     if (edge.node->data_count == 0 || !passes_on(edge.node)) return NULL;
     edge = edge.node->inputs[0];
-  }
-  return NULL;
-}
-
-static bool keeps_values(const amct_node *node) {
-  return node->data_count > 0 &&
-         (strcmp(node->op, "Reshape") == 0 || strcmp(node->op, "Squeeze") == 0 ||
-          strcmp(node->op, "ExpandDims") == 0);
-}
-
-/* Back to the op that shapes the values, through Identity and the like; NULL: none. */
-static amct_node *find_shaping(amct_edge edge) {
-  for (int hop = 0; hop < PARAM_HOPS_MAX && edge.port == 0; hop++) {
-    if (keeps_values(edge.node)) return edge.node;
-    const amct_op *op = amct_op_find(edge.node->op);
-    if (!op || op->param != AMCT_PARAM_PASS || edge.node->data_count == 0) return NULL;
-    edge = edge.node->inputs[0];
-  }
-  return NULL;
-}
-
-amct_node *amct_vector_source(amct_edge edge, bool *is_const) {
-  for (int hop = 0; hop < VECTOR_HOPS_MAX; hop++) {
-    amct_node *source = amct_param_source(edge, is_const);
-    amct_node *shaping = source ? NULL : find_shaping(edge);
-    if (!shaping) return source;
-    edge = shaping->inputs[0];
   }
   return NULL;
 }

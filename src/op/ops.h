@@ -42,10 +42,6 @@ const amct_op *amct_op_layer_at(size_t i);
  */
 amct_node *amct_param_source(amct_edge edge, bool *is_const);
 
-/** The same, seen through Reshape, Squeeze and ExpandDims too, which keep the values and
- * their order: for parameters with one value a channel. */
-amct_node *amct_vector_source(amct_edge edge, bool *is_const);
-
 /**
  * Static shape of a parameter node (Const or variable); rank -1 where nothing is known (a
  * Const whose value is pending). AMCT_BAD_FORMAT: the value of the Const is malformed.

@@ -11,9 +11,10 @@ enum { AMCT_SHAPE_VALUES_MAX = 2 * AMCT_RANK_MAX }; /* paddings of all axes */
 typedef struct amct_shape_call {
   const amct_node *node;
   const amct_shapes *shapes;
-  amct_shape first;   /* output 0; rank -1 on entry */
-  amct_shape rest;    /* the other outputs */
-  amct_status status; /* memory ran out */
+  const amct_shape *given; /* shape of input 0, where nothing else is asked; or NULL */
+  amct_shape first;        /* output 0; rank -1 on entry */
+  amct_shape rest;         /* the other outputs */
+  amct_status status;      /* memory ran out */
   amct_error *err;
 } amct_shape_call;
 

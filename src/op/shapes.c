@@ -61,6 +61,7 @@ amct_shape amct_shapes_of(const amct_shapes *shapes, amct_edge edge) {
 amct_shape amct_shape_input(const amct_shape_call *call, int64_t i) {
   if (i < 0) i += call->node->data_count;
   if (i < 0 || i >= call->node->data_count) return amct_shape_unknown();
+  if (call->given) return i == 0 ? *call->given : amct_shape_unknown();
   return amct_shapes_of(call->shapes, call->node->inputs[i]);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rewrite/fold_values.h"
+#include "op/parameters.h"
 
 /* Where there is no edge the value is known: ones or zeros. */
 static bool is_const(amct_edge edge) {
@@ -79,15 +80,13 @@ amct_status amct_weight_read(const amct_node *layer, amct_arena *scratch,
                              const float **weights, amct_weight_layout *layout,
                              amct_shape *shape, amct_error *err) {
   const amct_op *op = amct_op_find(layer->op);
-  amct_tensor tensor;
-  AMCT_TRY(read_floats(layer->inputs[op->weight], scratch, &tensor, weights, err));
-  const amct_channels c = amct_op_channels(op, &tensor.shape);
+  AMCT_TRY(amct_weight_floats(layer->inputs[op->weight], scratch, weights, shape, err));
+  const amct_channels c = amct_op_channels(op, shape);
   if (c.outer < 0 || c.channels <= 0 || c.inner < 0)
     return amct_fail(err, AMCT_UNSUPPORTED, layer->name,
                      "%s \"%s\" has weights of rank %d", layer->op, layer->name,
-                     (int)tensor.shape.rank);
+                     (int)shape->rank);
   *layout = (amct_weight_layout){(size_t)c.outer, (size_t)c.channels, (size_t)c.inner};
-  *shape = tensor.shape;
   return AMCT_OK;
 }
 

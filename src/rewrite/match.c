@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rewrite/match.h"
+#include "op/parameters.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -53,9 +53,11 @@ def attributes(**values):
 class Net:
     """One layer with what may follow it, its float parameters at hand."""
 
-    def __init__(self, kind, seed, bias=False, bn=False, relu=True, multiplier=1):
+    def __init__(self, kind, seed, bias=False, bn=False, relu=True, detail=1):
+        """detail: the depth multiplier, or what shapes the weight."""
         rng = np.random.RandomState(seed)
-        self.kind, self.bn, self.eps = kind, bn, 1e-3
+        self.kind, self.bn, self.eps, self.plumbing = kind, bn, 1e-3, detail
+        multiplier = 2 if isinstance(detail, str) else detail
         data = {"MatMul": (4, 5), "BatchMatMul": (4, 5), "BatchMatMulV2": (4, 3, 2, 5), "Conv3D": (4, 5, 6, 7, 5)}
         self.x = rng.uniform(-1, 2, data.get(kind, (4, 6, 7, 5))).astype(F32)
         shape = {"Conv2D": (3, 2, 5, 8), "DepthwiseConv2dNative": (3, 3, 5, multiplier),
@@ -89,9 +91,21 @@ class Net:
             return x.graph.create_op(self.kind, [x, w], [x.dtype], name="net/layer/op", attrs=attributes(T=x.dtype)).outputs[0]
         return tf.nn.avg_pool2d(x, [1, 3, 2, 1], [1, 2, 2, 1], "VALID", name="net/layer/op")
 
+    def weight(self):
+        """The weight as a constant, or behind ops that shape it."""
+        how, w = self.plumbing, self.w
+        if how == "transpose":
+            back = np.roll(np.arange(w.ndim), 1)
+            return tf.transpose(tf.constant(w.transpose(np.argsort(back)), name="w"), back)
+        if how == "reshape":
+            return tf.reshape(tf.identity(tf.constant(w.reshape(-1), name="w")), w.shape)
+        if how == "expand":
+            return tf.squeeze(tf.expand_dims(tf.constant(w, name="w"), 0), [0])
+        return tf.constant(w, name="w")
+
     def build(self, relu):
         x = v1.placeholder(tf.float32, (None,) + self.x.shape[1:], name="x")
-        y = self.apply(x, None if self.kind == "AvgPool" else tf.constant(self.w, name="w"))
+        y = self.apply(x, None if self.kind == "AvgPool" else self.weight())
         if self.b is not None:
             y = tf.nn.bias_add(y, tf.constant(self.b, name="b"), name="net/layer/bias")
         if self.bn:
@@ -119,6 +133,9 @@ NETS = [(kind, seed, bias, bn, relu, m)
                                                          "Conv2DBackpropInput")
                for bias in (0, 1) for relu in (0, 1)]
             + [("AvgPool", False, False, relu, 1) for relu in (0, 1)])]
+NETS += [(kind, 90, bias, False, True, plumbing)
+         for kind in ("Conv2D", "DepthwiseConv2dNative", "MatMul", "Conv3D", "Conv2DBackpropInput")
+         for bias in (0, 1) for plumbing in ("transpose", "reshape", "expand")]
 
 
 def quantize(net, folder):
@@ -254,3 +271,34 @@ def test_shared_input_outputs_and_pool(max_pool, tmp_path):
         assert nodes["a/anti_quant/AscendAntiQuant"].input[0] == "a/act_quant/AscendQuant"
     for result, wanted in zip(run(graph_def, {"x:0": x}, [o + ":0" for o in outputs]), reference):
         assert np.abs(result - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("kind", ["constant", "ref", "resource"])
+def test_convolutions_of_one_dimension(kind, tmp_path):
+    """tf.nn.conv1d expands its filter; a layer of a variable and of its frozen constant are planned alike."""
+    rng = np.random.RandomState(6)
+    value = rng.normal(0, 0.4, (3, 4, 6)).astype(F32)
+    x = rng.uniform(-1, 2, (8, 16, 4)).astype(F32)
+    with tf.Graph().as_default() as graph:
+        given = v1.placeholder(tf.float32, (None, 16, 4), name="x")
+        w = tf.constant(value) if kind == "constant" else v1.get_variable("w", initializer=value, use_resource=kind == "resource")
+        y = tf.nn.conv1d(given, w, 1, "SAME", name="conv")
+        tf.nn.relu(tf.nn.bias_add(y, rng.normal(0, 1, 6).astype(F32)), name="y")
+        config, record, pb = (str(tmp_path / n) for n in ("config.json", "record.txt", "net.pb"))
+        with v1.Session() as session:
+            session.run(v1.global_variables_initializer())
+            frozen = v1.graph_util.convert_variables_to_constants(session, graph.as_graph_def(), ["y"])
+            expected = session.run("y:0", {"x:0": x})
+        with open(pb, "wb") as f:
+            f.write(frozen.SerializeToString())
+        amct.create_quant_config(config, graph)
+        amct.quantize_model(graph, config, record)
+        with v1.Session() as session:
+            session.run(v1.global_variables_initializer())
+            session.run("y:0", {"x:0": x})
+    amct.save_model(pb, ["y"], record, str(tmp_path / "m"))
+    graph_def = v1.GraphDef.FromString((tmp_path / "m_quantized.pb").read_bytes())
+    assert [n.op for n in graph_def.node].count("AscendWeightQuant") == 1
+    constants = [n.attr["value"].tensor for n in graph_def.node if n.op == "Const"]
+    assert not any(t.dtype == tf.float32.as_datatype_enum and tf.make_ndarray(t).size == value.size for t in constants)
+    assert np.abs(run(graph_def, {"x:0": x}) - expected).max() < 0.05 * np.abs(expected).max()

@@ -21,6 +21,7 @@
  */
 #include <math.h>
 
+#include "op/parameters.h"
 #include "rewrite/match.h"
 #include "rewrite/vectors.h"
 
