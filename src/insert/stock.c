@@ -3,6 +3,7 @@
 
 #include "op/ops.h"
 #include "op/order.h"
+#include "op/parameters.h"
 
 #include <math.h>
 
