@@ -41,12 +41,13 @@ int main(int argc, char **argv) {
   cli_call call = {.command = CLI_any};
   if (argc < 2) {
     cli_print_help(stderr, CLI_any);
-    return CLI_USAGE;
+    return (int)CLI_USAGE;
   }
   call.command = cli_find_command(command_word(argv[1]));
   if (call.command == CLI_any && argv[1][0] == '-')
-    return cli_usage(CLI_any, "%s: a command comes first", argv[1]);
-  if (call.command == CLI_any) return cli_usage(CLI_any, "%s: no such command", argv[1]);
+    return (int)cli_usage(CLI_any, "%s: a command comes first", argv[1]);
+  if (call.command == CLI_any)
+    return (int)cli_usage(CLI_any, "%s: no such command", argv[1]);
   cli_status status = run(&call, argc - 2, argv + 2);
   cli_call_free(&call);
   if (fflush(stdout) != 0 || ferror(stdout)) {

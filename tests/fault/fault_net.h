@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "amct/export.h"
+#include "amct/inspect.h"
 #include "amct/log.h"
-#include "amct/quantize.h"
 #include "base/alloc.h"
 #include "base/output.h"
 #include "calib/calibration.h"
@@ -45,6 +45,15 @@ static const char k_net[] =
   "    scale_w: [1, 1, 1, 1]\n    offset_w: 0 offset_w: 0 offset_w: 0 offset_w: 0\n"
 static const char k_record[] = FACTORS("conv", FOUR_WEIGHTS)
     FACTORS("depthwise", FOUR_WEIGHTS) FACTORS("pool", "") FACTORS("fc", ONE_WEIGHT);
+static const char k_other_net[] =
+    "x = Placeholder() {shape=[?,8,8,4]}\n"
+    "w = Const() {value=float[3,3,3,4](1)}\n"
+    "v = Const() {value=int32[1](1)}\n"
+    "conv = Conv2D(x, w) {strides=[1,2,2,1], padding=\"SAME\"} @\"/cpu:0\"\n"
+    "relu = Relu6(conv)\n"
+    "new = Identity(relu)\n";
+static const char k_other_record[] =
+    FACTORS("conv", ONE_WEIGHT) FACTORS("depthwise", FOUR_WEIGHTS) FACTORS("new", "");
 static const char k_config[] = "{\"version\":1,\"skip_fusion_layers\":[\"conv\"],"
                                "\"conv\":{},\"depthwise\":{},\"pool\":{},\"fc\":{}}";
 static const char k_cfg[] =
@@ -57,22 +66,28 @@ typedef struct net {
   temp_folder folder;
 } net;
 
-static inline int net_make(void **state) {
-  net *n = calloc(1, sizeof *n);
+static inline void write_graph(const net *n, const char *name, amct_slice text) {
   amct_graph *graph = NULL;
   amct_buffer bytes = {0};
-  assert_non_null(n);
-  temp_folder_make(&n->folder);
-  assert_int_equal(amct_graph_from_text(&graph, amct_slice_of(k_net), NULL), AMCT_OK);
+  assert_int_equal(amct_graph_from_text(&graph, text, NULL), AMCT_OK);
   assert_int_equal(amct_graph_encode(graph, &bytes, NULL), AMCT_OK);
   assert_int_equal(
-      amct_output_whole(temp_path(&n->folder, "net.pb"), bytes.data, bytes.size, NULL),
+      amct_output_whole(temp_path(&n->folder, name), bytes.data, bytes.size, NULL),
       AMCT_OK);
+  amct_buffer_free(&bytes);
+  amct_graph_free(graph);
+}
+
+static inline int net_make(void **state) {
+  net *n = calloc(1, sizeof *n);
+  assert_non_null(n);
+  temp_folder_make(&n->folder);
+  write_graph(n, "net.pb", amct_slice_of(k_net));
+  write_graph(n, "other.pb", amct_slice_of(k_other_net));
+  temp_write(temp_path(&n->folder, "other.txt"), k_other_record);
   temp_write(temp_path(&n->folder, "record.txt"), k_record);
   temp_write(temp_path(&n->folder, "config.json"), k_config);
   temp_write(temp_path(&n->folder, "simple.cfg"), k_cfg);
-  amct_buffer_free(&bytes);
-  amct_graph_free(graph);
   const char *const outputs[] = {"prob"};
   assert_int_equal(amct_save_model(temp_path(&n->folder, "net.pb"),
                                    (amct_strings){outputs, 1},
@@ -148,6 +163,55 @@ static inline amct_status run_describe(const net *n, amct_error *err) {
   return status;
 }
 
+static inline amct_status run_inspect(const net *n, amct_error *err) {
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  char *report = NULL;
+  size_t left = 0;
+  const amct_status status = amct_inspect_model(
+      &report, &left, &source, (amct_strings){NULL, 0}, AMCT_REPORT_JSON, err);
+  assert_true(!report == (status != AMCT_OK));
+  amct_text_free(report);
+  return status;
+}
+
+static inline amct_status run_compare_models(const net *n, amct_error *err) {
+  char *report = NULL;
+  size_t differences = 0;
+  const amct_status status =
+      amct_compare_models(&report, &differences, temp_path(&n->folder, "net.pb"),
+                          temp_path(&n->folder, "other.pb"), err);
+  assert_true(!report == (status != AMCT_OK));
+  amct_text_free(report);
+  return status;
+}
+
+static inline amct_status run_check_record(const net *n, amct_error *err) {
+  size_t quantized = 0;
+  return amct_check_record(&quantized, temp_path(&n->folder, "net.pb"),
+                           (amct_strings){NULL, 0}, temp_path(&n->folder, "record.txt"),
+                           err);
+}
+
+static inline amct_status run_show_record(const net *n, amct_error *err) {
+  char *report = NULL;
+  const amct_status status =
+      amct_show_record(&report, temp_path(&n->folder, "record.txt"), err);
+  assert_true(!report == (status != AMCT_OK));
+  amct_text_free(report);
+  return status;
+}
+
+static inline amct_status run_compare_records(const net *n, amct_error *err) {
+  char *report = NULL;
+  size_t differences = 0;
+  const amct_status status =
+      amct_compare_records(&report, &differences, temp_path(&n->folder, "record.txt"),
+                           temp_path(&n->folder, "other.txt"), err);
+  assert_true(!report == (status != AMCT_OK));
+  amct_text_free(report);
+  return status;
+}
+
 typedef struct call {
   const char *name;
   amct_status (*run)(const net *n, amct_error *err);
@@ -162,6 +226,11 @@ static const call k_calls[] = {
     {"fuse_model", run_fuse, {"made/model_fused.pb"}},
     {"export_stock", run_export_stock, {"made/model_stock.pb"}},
     {"describe_plan", run_describe, {NULL}},
+    {"inspect_model", run_inspect, {NULL}},
+    {"compare_models", run_compare_models, {NULL}},
+    {"check_record", run_check_record, {NULL}},
+    {"show_record", run_show_record, {NULL}},
+    {"compare_records", run_compare_records, {NULL}},
 };
 enum { CALL_COUNT = sizeof k_calls / sizeof *k_calls };
 

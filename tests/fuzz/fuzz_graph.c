@@ -1,8 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A GraphDef: read, verified, written as it came, fused. */
+/* A GraphDef: read, verified, written as it came, looked at, fused. */
 #include "fuzz/fuzz.h"
 
+#include "amct/inspect.h"
 #include "graph/textform.h"
+
+static void inspect(amct_slice bytes) {
+  const amct_source source = {"input", bytes.data, bytes.size};
+  amct_error err = {0};
+  char *report = NULL;
+  (void)fuzz_succeeded(amct_inspect_model(&report, NULL, &source, (amct_strings){NULL, 0},
+                                          AMCT_REPORT_JSON, &err),
+                       &err);
+  amct_text_free(report);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const amct_slice bytes = {data, size};
@@ -15,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (fuzz_succeeded(amct_graph_verify(graph, &err), &err)) {
     amct_graph_print(graph, &text);
     FUZZ_CHECK(!text.failed, "text form");
+    inspect(bytes);
     fuzz_fuse(graph);
   }
   amct_buffer_free(&text);
