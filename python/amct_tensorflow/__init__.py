@@ -19,7 +19,7 @@ was current at import.
 
 import atexit
 import os
-from typing import Any, List, Optional
+from typing import Any, Dict, List, Optional
 
 from . import _arguments, _core, _live
 from ._export import export_stock
@@ -49,6 +49,7 @@ __all__ = [
     "create_quant_config",
     "create_quant_retrain_config",
     "export_stock",
+    "inspect",
     "quantize_model",
     "save_model",
     "set_logging_level",
@@ -253,6 +254,46 @@ def create_quant_retrain_config(
     if config_defination is not None:
         config_defination = _arguments.path("config_defination", config_defination)
     _core.create_quant_retrain_config(config_file, _live.serialize(graph), config_defination)
+
+
+def inspect(pb_or_graph: Any, outputs: Optional[List[Any]] = None) -> Dict[str, Any]:
+    """What a model holds, and what would be done with it. Nothing is written.
+
+    Args:
+      pb_or_graph: str, path of a frozen pb; or tf.Graph. It is only read.
+      outputs: list of the model's output ops (names; of a tf.Graph also tensors or ops),
+        which are not fused away; None for those that nobody reads.
+
+    Returns:
+      dict:
+        model, bytes, nodes, functions: name, and sizes of the GraphDef.
+        parameters: dict of constants, values, bytes: how many, and what they hold.
+        inputs: list of dict of name, op, dtype, shape: the placeholders. A dtype is
+          TensorFlow's name of it; a shape is a list with None for unknown sizes, or None.
+        outputs: list of dict of name, op, shape.
+        ops: dict, how many nodes of each op.
+        quantized_by: str, the first quantization op, or None. A model that has one is not
+          looked at for fusions and layers.
+        fusions: list of dict of rule, node, layers: done when the model is quantized.
+        declined: list of dict of rule, node, reason: fusions that are not.
+        layers: list of dict of name, op, granularity, channels: that can be quantized.
+          Layers without weights have None for the last two.
+        float_layers: list of dict of name, op, reason: that cannot.
+
+    Raises:
+      TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
+      FormatError, GraphError, FileError: the model is no pb, is no sound graph, or cannot
+        be read.
+    """
+    if isinstance(pb_or_graph, (str, os.PathLike)):
+        names = [] if outputs is None else _arguments.outputs("outputs", outputs)
+        return _core.inspect_model(_arguments.path("pb_or_graph", pb_or_graph), names)
+    if not isinstance(pb_or_graph, _live.tf.Graph):
+        raise TypeError(
+            "pb_or_graph must be a path or a tf.Graph, not {}".format(type(pb_or_graph).__name__)
+        )
+    names = _arguments.graph_outputs("outputs", outputs, pb_or_graph)
+    return _core.inspect_model(_live.serialize(pb_or_graph), names)
 
 
 def _finish() -> None:

@@ -6,8 +6,9 @@ that fails raises one of the exceptions of errors.py, or MemoryError.
 """
 
 import ctypes
+import json
 import os
-from typing import Iterable, List, NamedTuple, Optional, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Union
 
 from . import errors
 
@@ -18,6 +19,8 @@ LEVELS = ("debug", "info", "warning", "error")  # index = amct_log_level
 
 EDIT_ADD = 0  # AMCT_LIVE_ADD
 EDIT_CONTROL = 1  # AMCT_LIVE_CONTROL
+
+REPORT_JSON = 1  # AMCT_REPORT_JSON
 
 
 class Edit(NamedTuple):
@@ -76,6 +79,8 @@ class _LiveEdit(ctypes.Structure):
 _ERROR = ctypes.POINTER(_Error)
 _SOURCE = ctypes.POINTER(_Source)
 _TEXT = ctypes.c_char_p
+_REPORT = ctypes.POINTER(ctypes.c_void_p)  # text that amct_text_free frees
+_SIZE = ctypes.POINTER(ctypes.c_size_t)
 
 # name: (result, arguments)
 _PROTOTYPES = {
@@ -109,6 +114,15 @@ _PROTOTYPES = {
         [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _Strings, _ERROR],
     ),
     "amct_text_free": (None, [ctypes.c_void_p]),
+    "amct_inspect_model": (
+        ctypes.c_int,
+        [_REPORT, _SIZE, _SOURCE, _Strings, ctypes.c_int, _ERROR],
+    ),
+    "amct_compare_models": (ctypes.c_int, [_REPORT, _SIZE, _TEXT, _TEXT, _ERROR]),
+    "amct_list_passes": (ctypes.c_int, [_REPORT, ctypes.c_bool, _ERROR]),
+    "amct_check_record": (ctypes.c_int, [_SIZE, _TEXT, _Strings, _TEXT, _ERROR]),
+    "amct_show_record": (ctypes.c_int, [_REPORT, _TEXT, _ERROR]),
+    "amct_compare_records": (ctypes.c_int, [_REPORT, _SIZE, _TEXT, _TEXT, _ERROR]),
 }
 
 _EXCEPTIONS = {kind.status: kind for kind in errors.AmctError.__subclasses__()}
@@ -317,5 +331,19 @@ def describe_plan(graph: Graph, outputs: Iterable[str] = ()) -> str:
     _check(status, error)
     try:
         return _text(ctypes.string_at(text))
+    finally:
+        _lib.amct_text_free(text)
+
+
+def inspect_model(graph: Graph, outputs: Iterable[str] = ()) -> Dict[str, Any]:
+    """What a model holds and what would be done with it: the JSON report, read."""
+    error = _Error()
+    text = ctypes.c_void_p()
+    status = _lib.amct_inspect_model(
+        ctypes.byref(text), None, _source(graph), _strings(outputs), REPORT_JSON, error
+    )
+    _check(status, error)
+    try:
+        return json.loads(ctypes.string_at(text).decode("utf-8"))
     finally:
         _lib.amct_text_free(text)
