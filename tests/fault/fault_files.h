@@ -3,7 +3,7 @@
 #ifndef AMCT_TESTS_FAULT_FILES_H
 #define AMCT_TESTS_FAULT_FILES_H
 
-#include "fault/fault_net.h"
+#include "fault/fault_calls.h"
 
 typedef struct content {
   char *data; /* NULL: no file */
