@@ -22,6 +22,7 @@ import os
 from typing import Any, Dict, List, Optional
 
 from . import _arguments, _core, _live
+from ._compare import Comparison, compare
 from ._export import export_stock
 from .errors import (
     AmctError,
@@ -38,6 +39,7 @@ from .errors import (
 __all__ = [
     "AmctError",
     "ArgumentError",
+    "Comparison",
     "ConfigError",
     "FileError",
     "FormatError",
@@ -45,6 +47,7 @@ __all__ = [
     "NotReadyError",
     "RecordError",
     "UnsupportedError",
+    "compare",
     "convert_model",
     "create_quant_config",
     "create_quant_retrain_config",
