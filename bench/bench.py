@@ -5,7 +5,7 @@
 
 Each step runs in processes of its own, so that memory is its own too; what is compared runs in turn in one
 process, and a ratio is the median over the turns. AMCT_BENCH_KERNELS names the program bench_kernels of a
-CMake build. Rows go to the CSV with the machine's description.
+CMake build, AMCT_BENCH_CLI the program amct (else: beside this Python, or on PATH). Rows go to the CSV with the machine's description.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import datetime
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -168,6 +169,19 @@ def work_save(folder, turns):
     return {"seconds": seconds, "ratios": ratios, "mib": size / 2**20, "above_mib": above}
 
 
+def work_cli(folder, program, turns):
+    """Seconds of the command line's processes, in turn, and their peak memory."""
+    os.chdir(folder)
+
+    def run(*arguments):
+        return lambda: subprocess.run((program,) + arguments, stdout=subprocess.DEVNULL, check=True)
+
+    runs = [run("version"), run("inspect", "--model", "large.pb")]
+    runs[1]()
+    seconds, _ = in_turn(runs, turns)
+    return {"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024}
+
+
 def work_prepare(folder):
     """Models, a record of the large one, the quantized small one."""
     import networks
@@ -187,6 +201,7 @@ WORK = {
     "infer": work_infer,
     "scenario": work_scenario,
     "save": work_save,
+    "cli": work_cli,
     "prepare": work_prepare,
 }
 
@@ -246,6 +261,17 @@ def step_save(folder):
         yield "memory of save_model / size of the pb", r["above_mib"] / r["mib"], "x", 1.5
 
 
+def step_cli(folder):
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    program = os.environ.get("AMCT_BENCH_CLI") or shutil.which("amct", path=path)
+    if not program:
+        raise SystemExit("no program amct: install the wheel, or name one in AMCT_BENCH_CLI")
+    r = in_process(folder, "cli", os.path.abspath(program), 15)
+    yield "amct version, whole process", r["seconds"][0], "s", None
+    yield "amct inspect of the large pb, whole process", r["seconds"][1], "s", 0.1
+    yield "peak memory of amct inspect of the large pb", r["peak_mib"], "MiB", 50
+
+
 def step_kernels(folder):
     program = os.environ.get("AMCT_BENCH_KERNELS")
     if not program:
@@ -266,6 +292,7 @@ STEPS = {
     "memory": step_memory,
     "scenario": step_scenario,
     "save": step_save,
+    "cli": step_cli,
 }
 
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The commands that work on models and records. */
+#include "amct/export.h"
 #include "amct/inspect.h"
 
 #include "parse.h"
@@ -64,6 +65,13 @@ cli_status cli_run_convert(const cli_call *call) {
                                    names(call, CLI_convert_outputs),
                                    cli_text(call, CLI_convert_record),
                                    cli_text(call, CLI_convert_save_path), &err),
+                &err);
+}
+
+cli_status cli_run_export(const cli_call *call) {
+  amct_error err = {0};
+  return finish(amct_export_stock(cli_text(call, CLI_export_model),
+                                  cli_text(call, CLI_export_save_path), &err),
                 &err);
 }
 

@@ -1,5 +1,5 @@
 # the help of each command, asked for in every way
-for command in inspect config fuse convert record diff passes help completion manual version; do
+for command in inspect config fuse convert export record diff passes help completion manual version; do
   amct help $command >first
   amct $command --help | cmp first -
   amct $command -h | cmp first -
