@@ -125,7 +125,7 @@ setup_venv() {
 
 # One number for all that goes into the wheel.
 source_sum() {
-  find include src tf python third_party cmake CMakeLists.txt pyproject.toml README.md LICENSE \
+  find include src tf cli python third_party cmake CMakeLists.txt pyproject.toml README.md LICENSE \
     -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
 }
 
