@@ -33,6 +33,61 @@ static amct_status check_uses(const amct_node *node, size_t *total, amct_error *
   return AMCT_OK;
 }
 
+/* Functions in an attribute may have attributes with functions: protobuf itself reads 100
+ * messages deep, and each function takes three. */
+enum { FUNCTIONS_MAX = 30, LIST_FUNC = 9, FUNC_ATTR = 2 };
+
+/* The next field `number` that is a message; false: no more, or malformed from here on.
+ */
+static bool next_message(amct_cursor *cursor, uint32_t number, amct_slice *message) {
+  amct_field field;
+  bool more = true;
+  while (amct_cursor_next(cursor, &field, &more, NULL) == AMCT_OK && more) {
+    if (field.number != number || field.wire != AMCT_WIRE_BYTES) continue;
+    *message = field.bytes;
+    return true;
+  }
+  return false;
+}
+
+static bool is_too_deep(amct_slice attr_value, int depth);
+
+static bool functions_too_deep(amct_slice holder, uint32_t number, int depth) {
+  amct_slice function, entry, value;
+  amct_cursor functions = amct_cursor_of(holder, holder.data);
+  while (next_message(&functions, number, &function)) {
+    amct_cursor entries = amct_cursor_of(function, function.data);
+    while (next_message(&entries, FUNC_ATTR, &entry)) {
+      amct_cursor values = amct_cursor_of(entry, entry.data);
+      while (next_message(&values, ENTRY_VALUE, &value))
+        if (is_too_deep(value, depth + 1)) return true;
+    }
+  }
+  return false;
+}
+
+static bool is_too_deep(amct_slice attr_value, int depth) {
+  amct_slice list;
+  if (depth > FUNCTIONS_MAX) return true;
+  if (functions_too_deep(attr_value, ATTR_FUNC, depth)) return true;
+  amct_cursor lists = amct_cursor_of(attr_value, attr_value.data);
+  while (next_message(&lists, ATTR_LIST, &list))
+    if (functions_too_deep(list, LIST_FUNC, depth)) return true;
+  return false;
+}
+
+static amct_status check_attrs(const amct_node *node, amct_error *err) {
+  for (size_t i = 0; i < node->body->attr_count; i++) {
+    const amct_attr *attr = &node->body->attrs[i];
+    if (is_too_deep(attr->value, 0))
+      return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                       "%s: attribute %.*s holds functions over %d deep", node->name,
+                       (int)(attr->key.size < 64 ? attr->key.size : 64),
+                       (const char *)attr->key.data, FUNCTIONS_MAX);
+  }
+  return AMCT_OK;
+}
+
 static amct_status check_nodes(const amct_graph *graph, amct_error *err) {
   size_t inputs = 0, uses = 0;
   for (size_t i = 0; i < graph->node_count; i++) {
@@ -45,6 +100,7 @@ static amct_status check_nodes(const amct_graph *graph, amct_error *err) {
                        node->name);
     AMCT_TRY(check_inputs(graph, node, err));
     AMCT_TRY(check_uses(node, &uses, err));
+    AMCT_TRY(check_attrs(node, err));
     inputs += node->input_count;
   }
   if (inputs != uses)
