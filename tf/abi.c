@@ -127,7 +127,16 @@ TF_Tensor *amct_tf_output(TF_OpKernelContext *context, int index, const TF_Tenso
   int64_t dims[RANK_MAX];
   size_t count;
   const int rank = read_dims(like, dims, &count, status);
-  if (rank < 0) return NULL;
+  return rank < 0 ? NULL
+                  : amct_tf_output_shaped(context, index, dims, rank, type, status);
+}
+
+TF_Tensor *amct_tf_output_shaped(TF_OpKernelContext *context, int index,
+                                 const int64_t *dims, int rank, int type,
+                                 TF_Status *status) {
+  size_t count = 1;
+  for (int i = 0; i < rank; i++)
+    count *= (size_t)dims[i];
   /* 1.15's function has no status argument; one too many does no harm in this ABI */
   TF_Tensor *tensor = tf.TF_AllocateOutput(context, index, type, dims, rank,
                                            count * bytes_each(type), status);

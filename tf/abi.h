@@ -63,6 +63,7 @@ enum {
   X(ALL, void, TF_DeleteShapeHandle, (TF_ShapeHandle *))                                                    \
   X(ALL, void, TF_ShapeInferenceContextGetInput, (TF_ShapeInferenceContext *, int, TF_ShapeHandle *, TF_Status *)) \
   X(ALL, void, TF_ShapeInferenceContextSetOutput, (TF_ShapeInferenceContext *, int, TF_ShapeHandle *, TF_Status *)) \
+  X(ALL, void, TF_ShapeInferenceContextSetUnknownShape, (TF_ShapeInferenceContext *, TF_Status *))          \
   X(ALL, TF_Buffer *, TF_GetRegisteredKernelsForOp, (const char *op, TF_Status *))                          \
   X(ALL, TF_KernelBuilder *, TF_NewKernelBuilder, (const char *op, const char *device, tf_create_kernel *,  \
                                                    tf_compute *, tf_delete_kernel *))                       \
@@ -115,6 +116,11 @@ bool amct_tf_nodedef(TF_OpKernelConstruction *construction, uint8_t **bytes, siz
  * tensor after filling it. */
 TF_Tensor *amct_tf_output(TF_OpKernelContext *context, int index, const TF_Tensor *like,
                           int type, TF_Status *status);
+
+/** The same with the shape given. */
+TF_Tensor *amct_tf_output_shaped(TF_OpKernelContext *context, int index,
+                                 const int64_t *dims, int rank, int type,
+                                 TF_Status *status);
 
 /** The same of input 0's type and shape, in its memory where nobody else reads that any
  * more. `*tensor`, a look at input 0, is deleted in any case; its data stay readable. */

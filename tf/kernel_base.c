@@ -139,6 +139,13 @@ amct_status amct_tf_new_output(TF_OpKernelContext *context, int index,
   return take_output(view, status, err);
 }
 
+amct_status amct_tf_new_shaped(TF_OpKernelContext *context, const int64_t *dims, int rank,
+                               amct_dtype type, amct_tf_view *view, amct_error *err) {
+  TF_Status *status = tf.TF_NewStatus();
+  view->tensor = amct_tf_output_shaped(context, 0, dims, rank, (int)type, status);
+  return take_output(view, status, err);
+}
+
 amct_status amct_tf_output_over_input(TF_OpKernelContext *context, amct_tf_view *input,
                                       amct_tf_view *view, amct_error *err) {
   TF_Status *status = tf.TF_NewStatus();

@@ -51,6 +51,11 @@ AMCT_NODISCARD amct_status amct_tf_input(TF_OpKernelContext *context, int index,
 AMCT_NODISCARD amct_status amct_tf_new_output(TF_OpKernelContext *context, int index,
                                               const amct_tf_view *like, amct_dtype type,
                                               amct_tf_view *view, amct_error *err);
+/** Output 0 of this shape, to be given to amct_tf_close when it is filled. */
+AMCT_NODISCARD amct_status amct_tf_new_shaped(TF_OpKernelContext *context,
+                                              const int64_t *dims, int rank,
+                                              amct_dtype type, amct_tf_view *view,
+                                              amct_error *err);
 /** Output 0 of input 0's type and shape, over its memory where nobody else reads that.
  * `input`, which views it, is closed; its data and count stay good for this compute. */
 AMCT_NODISCARD amct_status amct_tf_output_over_input(TF_OpKernelContext *context,

@@ -13,5 +13,16 @@ extern const amct_kernel_class k_ascend_antiquant;
 /* quant_ifmr.c, quant_arq.c */
 extern const amct_kernel_class k_quant_ifmr;
 extern const amct_kernel_class k_quant_arq;
+/* ulq_ops.c, trained_ops.c */
+extern const amct_kernel_class k_ulq;
+extern const amct_kernel_class k_ulq_grad;
+extern const amct_kernel_class k_arq_retrain;
+extern const amct_kernel_class k_retrain_factors;
+extern const amct_kernel_class k_retrain_record;
+
+/** Two clips, checked: one finite value each. */
+AMCT_NODISCARD amct_status amct_tf_clips(const amct_tf_view *clip_max,
+                                         const amct_tf_view *clip_min, const char *layer,
+                                         float clips[2], amct_error *err);
 
 #endif

@@ -13,7 +13,8 @@ typedef struct op_row {
   const char *inputs[LINES_MAX];
   const char *outputs[LINES_MAX];
   tf_create_kernel *create;
-  bool any_types; /* inputs of several types: no constraint on T */
+  bool any_types;        /* inputs of several types, or of one: no constraint on T */
+  tf_infer_shape *infer; /* NULL: y has the shape of input 0, or there are no outputs */
 } op_row;
 
 #define TYPES "{half, float, double}"
@@ -27,6 +28,35 @@ CREATE(ascend_weight_quant)
 CREATE(ascend_antiquant)
 CREATE(quant_ifmr)
 CREATE(quant_arq)
+CREATE(ulq)
+CREATE(ulq_grad)
+CREATE(arq_retrain)
+CREATE(retrain_factors)
+CREATE(retrain_record)
+
+/* y has the shape of input 0; there may be no outputs. */
+static void keep_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
+  TF_ShapeHandle *shape = tf.TF_NewShapeHandle();
+  tf.TF_ShapeInferenceContextGetInput(context, 0, shape, status);
+  if (tf.TF_GetCode(status) == TF_OK)
+    tf.TF_ShapeInferenceContextSetOutput(context, 0, shape, status);
+  tf.TF_DeleteShapeHandle(shape);
+}
+
+static void unknown_shapes(TF_ShapeInferenceContext *context, TF_Status *status) {
+  tf.TF_ShapeInferenceContextSetUnknownShape(context, status);
+}
+
+/* The first output alone; 1.15 sets no other. */
+static void keep_first_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
+  unknown_shapes(context, status);
+  if (tf.TF_GetCode(status) == TF_OK) keep_shape(context, status);
+}
+
+static void no_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
+  (void)context;
+  tf.TF_SetStatus(status, TF_OK, "");
+}
 
 // clang-format off
 static const op_row k_ops[] = {
@@ -52,22 +82,26 @@ static const op_row k_ops[] = {
    {"Tin: list(" TYPES ") >= 1", "calibration_id: string", "record_file: string", "layer_total: int",
     "layer_name: string", "layer_index: int", "channel_axes: list(int)", "channel_wise: bool", "fold: list(string)"},
    {"inputs: Tin"}, {NULL}, create_quant_arq, true},
+  {"Ulq",
+   {"layer_name: string", "fixed_min: bool", "batch_num: int"},
+   {"x: float", "clip_max: float", "clip_min: float"}, {"y: float"}, create_ulq, true},
+  {"UlqGrad",
+   {"layer_name: string", "fixed_min: bool", "batch_num: int"},
+   {"x: float", "dy: float", "clip_max: float", "clip_min: float"},
+   {"dx: float", "d_clip_max: float", "d_clip_min: float", "add_clip_max: float", "add_clip_min: float"},
+   create_ulq_grad, true, keep_first_shape},
+  {"ArqRetrain",
+   {"layer_name: string", "channel_axes: list(int)", "channel_wise: bool"},
+   {"w: float"}, {"y: float"}, create_arq_retrain, true},
+  {"RetrainFactors",
+   {"Tin: list({float}) >= 2", "layer_name: string", "weighted: bool", "channel_axes: list(int)", "channel_wise: bool",
+    "fixed_min: bool", "fold: list(string)"},
+   {"inputs: Tin"}, {"factors: float"}, create_retrain_factors, true, unknown_shapes},
+  {"RetrainRecord",
+   {"Tin: list({float}) >= 1", "record_file: string", "layer_names: list(string)"},
+   {"factors: Tin"}, {"layers: int32"}, create_retrain_record, true, unknown_shapes},
 };
 // clang-format on
-
-/* y has the shape of input 0; there may be no outputs. */
-static void keep_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
-  TF_ShapeHandle *shape = tf.TF_NewShapeHandle();
-  tf.TF_ShapeInferenceContextGetInput(context, 0, shape, status);
-  if (tf.TF_GetCode(status) == TF_OK)
-    tf.TF_ShapeInferenceContextSetOutput(context, 0, shape, status);
-  tf.TF_DeleteShapeHandle(shape);
-}
-
-static void no_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
-  (void)context;
-  tf.TF_SetStatus(status, TF_OK, "");
-}
 
 /* All are stateful: TensorFlow neither prunes, merges nor folds them. */
 static void define_op(const op_row *row, TF_Status *status) {
@@ -79,8 +113,10 @@ static void define_op(const op_row *row, TF_Status *status) {
   for (size_t i = 0; i < LINES_MAX && row->outputs[i]; i++)
     tf.TF_OpDefinitionBuilderAddOutput(builder, row->outputs[i]);
   tf.TF_OpDefinitionBuilderSetIsStateful(builder, true);
-  tf.TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, row->outputs[0] ? keep_shape
-                                                                              : no_shape);
+  tf_infer_shape *infer = row->infer        ? row->infer
+                          : row->outputs[0] ? keep_shape
+                                            : no_shape;
+  tf.TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, infer);
   tf.TF_RegisterOpDefinition(builder, status); /* takes the builder */
 }
 

@@ -24,6 +24,7 @@ from typing import Any, Dict, List, Optional
 from . import _arguments, _core, _live
 from ._compare import Comparison, compare
 from ._export import export_stock
+from ._retrain import create_quant_retrain_config
 from .errors import (
     AmctError,
     ArgumentError,
@@ -236,27 +237,6 @@ def convert_model(pb_model: str, outputs: List[str], record_file: str, save_path
         _arguments.path("record_file", record_file),
         _arguments.path("save_path", save_path, suffix="_quantized.pb"),
     )
-
-
-def create_quant_retrain_config(
-    config_file: str, graph: Any, config_defination: Optional[str] = None
-) -> None:
-    """Writes the configuration for quantization-aware retraining of a graph, a JSON file.
-
-    Args:
-      config_file: str, path to write. Missing folders are made, a file there is replaced.
-      graph: tf.Graph, the training graph, without gradients yet. It is only read.
-      config_defination: str, path of a simplified configuration (.cfg, protobuf text) for
-        retraining; None for the defaults.
-
-    Raises:
-      as create_quant_config.
-    """
-    config_file = _arguments.path("config_file", config_file)
-    graph = _arguments.graph(graph)
-    if config_defination is not None:
-        config_defination = _arguments.path("config_defination", config_defination)
-    _core.create_quant_retrain_config(config_file, _live.serialize(graph), config_defination)
 
 
 def inspect(pb_or_graph: Any, outputs: Optional[List[Any]] = None) -> Dict[str, Any]:

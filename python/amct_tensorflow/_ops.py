@@ -29,6 +29,9 @@ OPS = (
     "AscendDequant",
     "AscendWeightQuant",
     "AscendAntiQuant",
+    "UlqGrad",
+    "RetrainFactors",
+    "RetrainRecord",
 )
 
 

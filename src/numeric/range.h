@@ -44,9 +44,9 @@ bool amct_range_takes(int64_t algorithm, const char *setting);
  * @return AMCT_OK; AMCT_NOT_READY (an empty sketch); AMCT_INVALID_ARGUMENT (no such
  * algorithm, or settings that it does not allow); AMCT_OUT_OF_MEMORY.
  */
-AMCT_NODISCARD amct_status amct_range_find(amct_range *range, amct_sketch *sketch,
-                                           const amct_range_options *options,
-                                           amct_error *err);
+AMCT_INTERNAL AMCT_NODISCARD amct_status
+amct_range_find(amct_range *range, amct_sketch *sketch, const amct_range_options *options,
+                amct_error *err);
 
 /**
  * min_max: the range of all values, with zero.

@@ -18,6 +18,7 @@
 #define AMCT_SKETCH_H
 
 #include "base/fail.h"
+#include "base/visibility.h"
 
 #include <stdbool.h>
 
@@ -26,19 +27,20 @@ enum { AMCT_SKETCH_EXACT = 4096, AMCT_SKETCH_BINS = 65536 };
 typedef struct amct_sketch amct_sketch;
 
 /** NULL when memory runs out. */
-amct_sketch *amct_sketch_new(void);
+AMCT_INTERNAL amct_sketch *amct_sketch_new(void);
 /** A sketch of values that will be merged into `trunk`, and of use for that alone: what
  * trunk's lists do not want it need not keep exactly. NULL when memory runs out. */
 amct_sketch *amct_sketch_branch(const amct_sketch *trunk);
-void amct_sketch_free(amct_sketch *sketch);
+AMCT_INTERNAL void amct_sketch_free(amct_sketch *sketch);
 
 /** Index of the first NaN or infinity, or `count`. */
-size_t amct_find_not_finite(const float *values, size_t count);
+AMCT_INTERNAL size_t amct_find_not_finite(const float *values, size_t count);
 
 /** Adds finite values. AMCT_OUT_OF_MEMORY leaves the sketch as it was; AMCT_UNSUPPORTED
  * (a NaN or infinity among them) leaves it of no use. */
-AMCT_NODISCARD amct_status amct_sketch_add(amct_sketch *sketch, const float *values,
-                                           size_t count, amct_error *err);
+AMCT_INTERNAL AMCT_NODISCARD amct_status amct_sketch_add(amct_sketch *sketch,
+                                                         const float *values,
+                                                         size_t count, amct_error *err);
 /** Adds all that `other` holds; the same as having seen its values.
  * AMCT_INVALID_ARGUMENT: a sketch with itself. */
 AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch,
