@@ -110,17 +110,32 @@ static bool is_real(amct_dtype dtype) {
          dtype == AMCT_DTYPE_HALF || dtype == AMCT_DTYPE_BFLOAT16;
 }
 
+/* Elements that hold all the values written in either file; the others repeat the last.
+ */
+static size_t written(const amct_tensor tensor[2]) {
+  const size_t a = tensor[0].message.size, b = tensor[1].message.size;
+  const size_t most = a > b ? a : b; /* a value takes a byte at least */
+  return tensor[0].count < most ? tensor[0].count : most;
+}
+
 static amct_status measure(comparison *c, const amct_node *node[2],
-                           const amct_tensor tensor[2], distance *d, amct_error *err) {
+                           const amct_tensor given[2], distance *d, amct_error *err) {
   const float *floats[2];
   const int64_t *ints[2];
-  const bool real = is_real(tensor[0].dtype);
+  const bool real = is_real(given[0].dtype);
+  const size_t count = given[0].count, first = written(given);
+  amct_tensor tensor[2] = {given[0], given[1]};
+  tensor[0].count = tensor[1].count = first;
   for (int k = 0; k < 2; k++)
     AMCT_TRY(real ? amct_tensor_floats(&tensor[k], &c->scratch, &floats[k], node[k], err)
                   : amct_tensor_ints(&tensor[k], &c->scratch, &ints[k], node[k], err));
-  for (size_t i = 0; i < tensor[0].count; i++)
+  size_t before = 0;
+  for (size_t i = 0; i < first; i++) {
+    before = d->differ;
     add_distance(d, i, real ? (double)floats[0][i] : (double)ints[0][i],
                  real ? (double)floats[1][i] : (double)ints[1][i]);
+  }
+  if (d->differ > before) d->differ += count - first;
   return AMCT_OK;
 }
 
