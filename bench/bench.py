@@ -196,7 +196,22 @@ def work_prepare(folder):
     return {name: os.path.getsize(name + ".pb") / 2**20 for name in ("model", "large")}
 
 
+def work_fusion(folder, layers):
+    """Seconds of fusing a chain of layers, eight nodes each, one in eight a batch norm."""
+    import networks
+
+    amct = start_amct(folder)
+    definition, last = networks.chain(layers)
+    Path("chain.pb").write_bytes(definition.SerializeToString())
+
+    def fuse():
+        amct._core.fuse_model("chain.pb", [last], "chain")
+
+    return {"nodes": len(definition.node), "seconds": min(in_turn([fuse], 5)[0])}
+
+
 WORK = {
+    "fusion": work_fusion,
     "overhead": work_overhead,
     "infer": work_infer,
     "scenario": work_scenario,
@@ -272,6 +287,13 @@ def step_cli(folder):
     yield "peak memory of amct inspect of the large pb", r["peak_mib"], "MiB", 50
 
 
+def step_fusion(folder):
+    for layers in (1250, 5000, 12500):
+        r = in_process(folder, "fusion", layers)
+        limit = 0.2 if layers == 1250 else None
+        yield "fusing a graph of {:,} nodes".format(r["nodes"]), r["seconds"], "s", limit
+
+
 def step_kernels(folder):
     program = os.environ.get("AMCT_BENCH_KERNELS")
     if not program:
@@ -287,6 +309,7 @@ def step_kernels(folder):
 
 
 STEPS = {
+    "fusion": step_fusion,
     "kernels": step_kernels,
     "overhead": step_overhead,
     "memory": step_memory,

@@ -95,3 +95,40 @@ def pictures(count, size=224, seed=1):
     x = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :size, :size]
     x = np.clip(x + random.normal(0, 12, x.shape), 0, 255)
     return (np.floor(x) / 128 - 1).astype(np.float32)
+
+
+FLOAT = tf.AttrValue(type=tf.float32.as_datatype_enum)
+
+
+def constant(definition, name, values):
+    node = definition.node.add(name=name, op="Const")
+    node.attr["dtype"].CopyFrom(FLOAT)
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(values, np.float32)))
+    return name
+
+
+def chain(layers, prefix=""):
+    """A chain of 1x1 convolutions with batch norm and Relu, eight nodes each, made node by node."""
+    definition = tf.GraphDef()
+    last = "input"
+    node = definition.node.add(name=last, op="Placeholder")
+    node.attr["dtype"].CopyFrom(FLOAT)
+    node.attr["shape"].CopyFrom(tf.AttrValue(shape=tf.TensorShape((None, 1, 1, 1)).as_proto()))
+    for i in range(layers):
+        name = "{}layer{}".format(prefix, i)
+        conv = definition.node.add(name=name + "/conv", op="Conv2D")
+        conv.input.extend([last, constant(definition, name + "/w", np.full((1, 1, 1, 1), 0.5))])
+        conv.attr["T"].CopyFrom(FLOAT)
+        conv.attr["strides"].list.i.extend([1, 1, 1, 1])
+        conv.attr["padding"].s = b"SAME"
+        norm = definition.node.add(name=name + "/bn", op="FusedBatchNormV3")
+        norm.input.append(conv.name)
+        norm.input.extend(constant(definition, "{}/{}".format(name, p), [v]) for p, v in zip("gbmv", (2, 0, 0, 1)))
+        norm.attr["T"].CopyFrom(FLOAT)
+        norm.attr["U"].CopyFrom(FLOAT)
+        norm.attr["is_training"].b = False
+        norm.attr["epsilon"].f = 1e-3
+        relu = definition.node.add(name=name + "/relu", op="Relu", input=[norm.name])
+        relu.attr["T"].CopyFrom(FLOAT)
+        last = relu.name
+    return definition, last

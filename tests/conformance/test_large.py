@@ -2,6 +2,7 @@
 """Large graphs: files over 2 GB, 100,000 nodes, 10,000 layers, names of 64 KB."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ import tensorflow as tf
 
 import amct_tensorflow as amct
 import models
+from conftest import ROOT
+
+sys.path.insert(0, os.path.join(ROOT, "bench"))
+from networks import chain  # noqa: E402
 
 v1 = tf.compat.v1
 
@@ -25,40 +30,6 @@ def record_of(scales):
         "    offset_w: 0\n  }}\n}}\n".format(name, scale)
         for name, scale in scales
     )
-
-
-def constant(definition, name, values):
-    node = definition.node.add(name=name, op="Const")
-    node.attr["dtype"].CopyFrom(FLOAT)
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(np.asarray(values, np.float32)))
-    return name
-
-
-def chain(layers, prefix=""):
-    """A chain of 1x1 convolutions with batch norm and Relu, eight nodes each, made node by node."""
-    definition = v1.GraphDef()
-    last = "input"
-    node = definition.node.add(name=last, op="Placeholder")
-    node.attr["dtype"].CopyFrom(FLOAT)
-    node.attr["shape"].CopyFrom(v1.AttrValue(shape=tf.TensorShape((None, 1, 1, 1)).as_proto()))
-    for i in range(layers):
-        name = "{}layer{}".format(prefix, i)
-        conv = definition.node.add(name=name + "/conv", op="Conv2D")
-        conv.input.extend([last, constant(definition, name + "/w", np.full((1, 1, 1, 1), 0.5))])
-        conv.attr["T"].CopyFrom(FLOAT)
-        conv.attr["strides"].list.i.extend([1, 1, 1, 1])
-        conv.attr["padding"].s = b"SAME"
-        norm = definition.node.add(name=name + "/bn", op="FusedBatchNormV3")
-        norm.input.append(conv.name)
-        norm.input.extend(constant(definition, "{}/{}".format(name, p), [v]) for p, v in zip("gbmv", (2, 0, 0, 1)))
-        norm.attr["T"].CopyFrom(FLOAT)
-        norm.attr["U"].CopyFrom(FLOAT)
-        norm.attr["is_training"].b = False
-        norm.attr["epsilon"].f = 1e-3
-        relu = definition.node.add(name=name + "/relu", op="Relu", input=[norm.name])
-        relu.attr["T"].CopyFrom(FLOAT)
-        last = relu.name
-    return definition, last
 
 
 def test_ten_thousand_layers():
