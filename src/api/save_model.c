@@ -116,7 +116,7 @@ static void warn_overwritten(const flow *f) {
 
 static amct_status run(flow *f, const char *pb_model, amct_strings outputs,
                        const char *record_file, size_t *quantized, amct_error *err) {
-  const amct_deploy_options options = {record_file, outputs.at, outputs.count};
+  const amct_deploy_options options = {f->module, record_file, outputs.at, outputs.count};
   AMCT_TRY(load(f, pb_model, outputs, err));
   AMCT_TRY(read_factors(f, record_file, err));
   AMCT_TRY(fuse(f, outputs, err));

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/logging.h"
 #include "insert/deploy_private.h"
 #include "numeric/weights.h"
 
@@ -28,6 +29,28 @@ amct_spec *amct_deploy_const(amct_deployer *d, const amct_layer *layer, const ch
 
 /* ---- which layers ---- */
 
+/* Layers that could be quantized and have no factors are warned of. */
+static void warn_of_float(const amct_deployer *d, const amct_layers *layers,
+                          const amct_map *by_key) {
+  enum { SHOWN = 8 };
+  amct_buffer names = {0};
+  size_t count = 0;
+  for (size_t i = 0; i < layers->count; i++) {
+    const amct_layer *layer = &layers->at[i];
+    if (layer->reason || amct_map_get(by_key, layer->node->name)) continue;
+    if (count++ < SHOWN)
+      amct_buffer_format(&names, "%s\"%.200s\"", names.size ? ", " : "",
+                         layer->node->name);
+  }
+  amct_buffer_append(&names, "", 1);
+  if (count && !names.failed)
+    amct_log(AMCT_LOG_WARNING, d->options->module,
+             "%zu layers have no factors in %s and stay float: %s%s", count,
+             d->options->record_path, (const char *)names.data,
+             count > SHOWN ? ", ..." : "");
+  amct_buffer_free(&names);
+}
+
 static amct_status collect_jobs(amct_deployer *d, amct_layers *layers,
                                 const amct_record *record, amct_error *err) {
   amct_status status = AMCT_OK;
@@ -46,6 +69,7 @@ static amct_status collect_jobs(amct_deployer *d, amct_layers *layers,
                      amct_plan_fold(d->plan, node), node->name};
     if (next.factors && !AMCT_VEC_PUSH(&d->jobs, next)) status = amct_fail_memory(err);
   }
+  if (status == AMCT_OK) warn_of_float(d, layers, &by_key);
   amct_map_free(&by_key);
   return status;
 }

@@ -17,7 +17,7 @@
 #include "rewrite/plan.h"
 
 typedef struct amct_deploy_options {
-  const char *record_path; /* for messages */
+  const char *module, *record_path; /* for messages */
   const char *const *outputs;
   size_t output_count;
 } amct_deploy_options;

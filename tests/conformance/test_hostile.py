@@ -203,9 +203,17 @@ def test_a_record_that_lacks_a_layer_leaves_it_float(calibrated):
     text = Path("record.txt").read_text()
     start = text.index("record {", text.index("block/depthwise") - 20)
     Path("record.txt").write_text(text[:start] + text[text.index("record {", start + 1) :])
-    save()
+    core = amct._core
+    levels = core.LEVELS.index("error"), core.LEVELS.index("warning")
+    core.configure_log(levels[0], levels[1], os.path.abspath("own.log"))
+    try:
+        save()
+    finally:
+        amct.set_logging_level()
     types = models.op_types(models.load("m_quantized.pb"))
     assert sum(op == "AscendDequant" for op in types.values()) == 3
+    log = Path("own.log").read_text()
+    assert 'WARNING - [AMCT]:[save_model]: 1 layers have no factors in record.txt and stay float: "block/depthwise"' in log
 
 
 # Calibration
