@@ -22,13 +22,14 @@ enum {
 };
 
 #define AMCT_NORM_OPS "FusedBatchNorm|FusedBatchNormV2|FusedBatchNormV3"
+#define AMCT_CONVOLUTIONS "Conv2D|DepthwiseConv2dNative|Conv2DBackpropInput"
 
 // clang-format off
 /* Rows of one layer and its bias, and of the parameters of the batch norm. */
 #define AMCT_LAYER_ROWS                                                                            \
     [ROW_SUM]      = {"bias", "BiasAdd", "Add|AddV2", {ROW_CONV, ROW_BIAS},                        \
                       .sole_use = true, .optional = true},                                         \
-    [ROW_CONV]     = {"convolution", "Conv2D|DepthwiseConv2dNative", NULL, {0, ROW_WEIGHT},        \
+    [ROW_CONV]     = {"convolution", AMCT_CONVOLUTIONS, NULL, {0, ROW_WEIGHT},                      \
                       .sole_use = true, .layer = true},                                            \
     [ROW_WEIGHT]   = {"weight of the convolution"},                                                \
     [ROW_BIAS]     = {"bias of the convolution", .vector = true},                                  \

@@ -13,7 +13,7 @@ from amct_tensorflow import _core
 
 v1 = tf.compat.v1
 BATCH_NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-LAYOUT_OPS = BATCH_NORMS + ("Conv2D", "DepthwiseConv2dNative", "BiasAdd")
+LAYOUT_OPS = BATCH_NORMS + ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "BiasAdd")
 
 
 def fuse(definition, outputs, folder="."):
@@ -35,6 +35,10 @@ def count_ops(definition, *ops):
 def batch_norms(definition):
     """Large batch norms and small ones (each small one has its own last addition, and some Rsqrt)."""
     return count_ops(definition, *BATCH_NORMS) + count_ops(definition, "Rsqrt")
+
+
+def _data_input(node):
+    return 2 if node.op == "Conv2DBackpropInput" else 0
 
 
 class _Rewriter(object):
@@ -61,6 +65,10 @@ class _Rewriter(object):
         axes = self.constant(name + "/axes", np.array(axes, np.int32))
         return self.node(name, "Transpose", [tensor, axes], T=self.dtype, Tperm=tf.int32)
 
+    def gather(self, name, numbers, order):
+        order = self.constant(name + "/order", np.array(order, np.int32))
+        return self.node(name, "Gather", [numbers, order], Tparams=tf.int32, Tindices=tf.int32)
+
     def binary(self, name, op, a, b):
         return self.node(name, op, [a, b], T=self.dtype)
 
@@ -80,7 +88,7 @@ class _Rewriter(object):
         new.CopyFrom(node)
         new.name = name or node.name
         if data is not None:
-            new.input[0] = data
+            new.input[_data_input(node)] = data
             new.attr["data_format"].s = b"NHWC"
             for key in ("strides", "dilations"):
                 if key in new.attr:
@@ -100,7 +108,7 @@ class _Rewriter(object):
         if not nchw and not large:
             self.copy(node)
             return
-        x = node.input[0]
+        x = node.input[_data_input(node)]
         if nchw:
             x = self.transpose(node.name + "/nhwc", x, [0, 2, 3, 1])
         last = node.name + "/in_nhwc" if nchw else node.name
@@ -109,6 +117,9 @@ class _Rewriter(object):
             self.binary(last, "Add", x, offset)
         else:
             self.copy(node, last, x)
+            copied = self.out.node[-1]
+            if node.op == "Conv2DBackpropInput":
+                copied.input[0] = self.gather(node.name + "/sizes", node.input[0], [0, 2, 3, 1])
         if nchw:
             self.transpose(node.name, last, [0, 3, 1, 2])
 

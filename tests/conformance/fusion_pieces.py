@@ -104,6 +104,26 @@ class Pieces(object):
         )
         return (raw.DepthwiseConv2dNative if depthwise else raw.Conv2D)(**keywords)
 
+    def transposed(self, x, out):
+        """A transposed convolution to the same size or about double; its sizes are computed."""
+        size, stride = self.pick(1, 2, 3), self.pick(1, 1, 2)
+        height, width = (int(n) * stride for n in (x.shape[2:] if self.nchw else x.shape[1:3]))
+        plane = [out, height, width] if self.nchw else [height, width, out]
+        batch = raw.Shape(input=x, name=self.name("shape"))[0]
+        name = self.name("conv")
+        self.layers.append(name)
+        y = raw.Conv2DBackpropInput(
+            input_sizes=tf.stack([batch] + plane, name=self.name("sizes")),
+            filter=self.weight(size, size, out, self.channels(x)),
+            out_backprop=x,
+            strides=self.spatial(stride),
+            padding="SAME",
+            data_format=self.format,
+            name=name,
+        )
+        y.set_shape([None] + plane)
+        return y
+
     def norm_values(self, channels):
         r = self.random
         return {
@@ -154,8 +174,12 @@ class Pieces(object):
 
     def single(self, x):
         """A convolution, perhaps biased, and one or two batch norms."""
-        depthwise = self.chance(0.3)
-        x = self.conv(x, self.pick(1, 2, 3) if depthwise else self.pick(1, 2, 5, 8), depthwise=depthwise)
+        kind = self.pick("plain", "plain", "depthwise", "transposed")
+        if kind == "transposed":
+            x = self.transposed(x, self.pick(1, 2, 5, 8))
+        else:
+            out = self.pick(1, 2, 3) if kind == "depthwise" else self.pick(1, 2, 5, 8)
+            x = self.conv(x, out, depthwise=kind == "depthwise")
         x = self.norm(self.biased(x))
         return self.norm(x) if self.chance(0.2) else x
 

@@ -61,7 +61,8 @@ def test_every_form_folds_and_keeps_its_values(seed, nchw):
     after = fusion_graphs.fuse(before, outputs)
     assert fusion_graphs.batch_norms(after) == 0
     assert fusion_graphs.count_ops(after, "Split", "SplitV") == fusion_graphs.count_ops(before, "Split", "SplitV")
-    assert fusion_graphs.count_ops(after, "Conv2D") == fusion_graphs.count_ops(before, "Conv2D")
+    for op in ("Conv2D", "Conv2DBackpropInput"):
+        assert fusion_graphs.count_ops(after, op) == fusion_graphs.count_ops(before, op)
     fusion_graphs.check_values(before, after, feed(seed, nchw), outputs)
 
 
@@ -91,6 +92,11 @@ def biased(p, x):
     return x
 
 
+def transposed(p, x):
+    x = tf.nn.relu(p.large(p.transposed(x, 8)))
+    return p.small(p.bias(p.transposed(x, 4), "BiasAdd"), scale=True, offset=True)
+
+
 def small(p, x):
     x = tf.nn.relu(p.small(p.conv(x, 8), scale=True, offset=True))
     x = tf.nn.relu(p.small(p.conv(x, 4), scale=False, offset=True))
@@ -113,7 +119,7 @@ def folded_scales(definition, layers):
             while source.op == "Identity":
                 source = nodes[source.input[0]]
             weight = tf.make_ndarray(source.attr["value"].tensor)
-            axes = (0, 1) if node.op == "DepthwiseConv2dNative" else (0, 1, 2)
+            axes = {"DepthwiseConv2dNative": (0, 1), "Conv2DBackpropInput": (0, 1, 3)}.get(node.op, (0, 1, 2))
             scales[node.name] = np.abs(weight).max(axes).ravel() / np.float32(127)
     return scales
 
@@ -122,7 +128,7 @@ MAKES = {"constant": models.constant, "ref": models.ref_variable, "resource": mo
 
 
 @pytest.mark.parametrize("make", sorted(MAKES))
-@pytest.mark.parametrize("network", [single, biased, small, group])
+@pytest.mark.parametrize("network", [single, biased, transposed, small, group])
 @pytest.mark.parametrize("seed", range(3))
 def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed):
     graph = tf.Graph()

@@ -3,7 +3,8 @@
  * A batch norm in inference mode goes into the convolution before it.
  *
  *   before  bn(conv(data, weight), scale, offset, mean, variance); between them may stand
- *           a BiasAdd, or an Add or AddV2 of a constant with one value a channel
+ *           a BiasAdd, or an Add or AddV2 of a constant with one value a channel.
+ *           conv: Conv2D, DepthwiseConv2dNative, Conv2DBackpropInput
  *   after   bias_add(conv(data, weight'), bias'), under the batch norm's name
  *
  *   k = scale / sqrt(variance + epsilon)
