@@ -14,6 +14,7 @@
 typedef struct flow {
   const char *module; /* for the log */
   bool calibrated;
+  bool all_wanted; /* every layer has factors, or a warning is due */
   amct_study study;
   amct_record record;
   amct_arena arena;
@@ -116,7 +117,11 @@ static void warn_overwritten(const flow *f) {
 
 static amct_status run(flow *f, const char *pb_model, amct_strings outputs,
                        const char *record_file, size_t *quantized, amct_error *err) {
-  const amct_deploy_options options = {f->module, record_file, outputs.at, outputs.count};
+  const amct_deploy_options options = {.module = f->module,
+                                       .record_path = record_file,
+                                       .all_wanted = f->all_wanted,
+                                       .outputs = outputs.at,
+                                       .output_count = outputs.count};
   AMCT_TRY(load(f, pb_model, outputs, err));
   AMCT_TRY(read_factors(f, record_file, err));
   AMCT_TRY(fuse(f, outputs, err));
@@ -143,7 +148,7 @@ static amct_status save(flow *f, const char *pb_model, amct_strings outputs,
 amct_status amct_save_model(const char *pb_model, amct_strings outputs,
                             const char *record_file, const char *save_path,
                             amct_error *err) {
-  flow f = {.module = "save_model", .calibrated = true};
+  flow f = {.module = "save_model", .calibrated = true, .all_wanted = true};
   const amct_status status = save(&f, pb_model, outputs, record_file, save_path, err);
   free_flow(&f);
   return status;

@@ -29,9 +29,9 @@ amct_spec *amct_deploy_const(amct_deployer *d, const amct_layer *layer, const ch
 
 /* ---- which layers ---- */
 
-/* Layers that could be quantized and have no factors are warned of. */
-static void warn_of_float(const amct_deployer *d, const amct_layers *layers,
-                          const amct_map *by_key) {
+/* Layers that could be quantized and have no factors. */
+static void log_float(const amct_deployer *d, const amct_layers *layers,
+                      const amct_map *by_key) {
   enum { SHOWN = 8 };
   amct_buffer names = {0};
   size_t count = 0;
@@ -44,9 +44,9 @@ static void warn_of_float(const amct_deployer *d, const amct_layers *layers,
   }
   amct_buffer_append(&names, "", 1);
   if (count && !names.failed)
-    amct_log(AMCT_LOG_WARNING, d->options->module,
-             "%zu layers have no factors in %s and stay float: %s%s", count,
-             d->options->record_path, (const char *)names.data,
+    amct_log(d->options->all_wanted ? AMCT_LOG_WARNING : AMCT_LOG_INFO,
+             d->options->module, "%zu layers have no factors in %s and stay float: %s%s",
+             count, d->options->record_path, (const char *)names.data,
              count > SHOWN ? ", ..." : "");
   amct_buffer_free(&names);
 }
@@ -69,7 +69,7 @@ static amct_status collect_jobs(amct_deployer *d, amct_layers *layers,
                      amct_plan_fold(d->plan, node), node->name};
     if (next.factors && !AMCT_VEC_PUSH(&d->jobs, next)) status = amct_fail_memory(err);
   }
-  if (status == AMCT_OK) warn_of_float(d, layers, &by_key);
+  if (status == AMCT_OK) log_float(d, layers, &by_key);
   amct_map_free(&by_key);
   return status;
 }

@@ -18,6 +18,7 @@
 
 typedef struct amct_deploy_options {
   const char *module, *record_path; /* for messages */
+  bool all_wanted; /* layers without factors are a warning, not to be expected */
   const char *const *outputs;
   size_t output_count;
 } amct_deploy_options;

@@ -74,7 +74,10 @@ static void make_stock(const flow *f) {
 }
 
 static void deploy(flow *f) {
-  const amct_deploy_options options = {"fuzz", "record", f->outputs.at, f->outputs.count};
+  const amct_deploy_options options = {.module = "fuzz",
+                                       .record_path = "record",
+                                       .outputs = f->outputs.at,
+                                       .output_count = f->outputs.count};
   amct_error err = {0};
   amct_buffer bytes = {0};
   size_t quantized = 0;
