@@ -67,6 +67,26 @@ class Builder:
         return tf.nn.relu(a + b)
 
 
+    def transposed(self, x):
+        batch, (height, width, channels) = tf.shape(x)[0], x.shape.as_list()[1:]
+        w = self.weights(3, 3, 4, channels)
+        shape = tf.stack([batch, height, width, 4])
+        y = tf.nn.conv2d_transpose(x, w, output_shape=shape, strides=[1, 1, 1, 1], padding="SAME", name=self.name("Deconv"))
+        y.set_shape([None, height, width, 4])
+        return self.finish(y, norm=False)
+
+    def conv3d(self, x):
+        """Rows become depth for a while."""
+        height, width, channels = x.shape.as_list()[1:]
+        w = self.weights(2, 1, 2, channels, 3)
+        deep = tf.reshape(x, [-1, height, 1, width, channels])
+        y = tf.nn.conv3d(deep, w, strides=[1, 1, 1, 1, 1], padding="SAME", name=self.name("Conv3D"))
+        return tf.reshape(self.finish(y, norm=False), [-1, height, width, 3])
+
+    def batch_matmul(self, x):
+        return self.finish(tf.matmul(x, self.weights(x.shape.as_list()[-1], 6), name=self.name("MatMul")), norm=False)
+
+
 def network(seed):
     """A graph from `x` [n, 9, 9, 3] to `y` [n, 5]."""
     rng = np.random.RandomState(seed)
@@ -74,7 +94,7 @@ def network(seed):
     with graph.as_default():
         b = Builder(rng)
         x = b.conv(v1.placeholder(tf.float32, (None, 9, 9, 3), name="x"))
-        steps = [b.conv, b.depthwise, b.avg_pool, b.max_pool_beside, b.twice]
+        steps = [b.conv, b.depthwise, b.avg_pool, b.max_pool_beside, b.twice, b.transposed, b.conv3d, b.batch_matmul]
         for step in rng.choice(len(steps), rng.randint(1, 5)):
             x = steps[step](x)
         flat = int(np.prod(x.shape.as_list()[1:]))

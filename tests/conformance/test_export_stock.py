@@ -137,6 +137,12 @@ def test_networks(seed, tmp_path):
     compare(quantized, tensors_of(quantized), {"x:0": broken})
 
 
+def test_networks_are_of_every_kind():
+    kinds = {op.type for seed in range(24) for op in random_nets.network(seed).get_operations()}
+    assert {"Conv2D", "DepthwiseConv2dNative", "AvgPool", "MaxPool", "Conv2DBackpropInput", "Conv3D",
+            "BatchMatMulV2", "MatMul"} <= kinds  # fmt: skip
+
+
 @pytest.mark.parametrize("shift", [1, 3, 9])
 def test_shifts(shift, tmp_path):
     """N of a record of the user's own."""
