@@ -35,9 +35,9 @@ def fold_batch_norms(frozen: tf.GraphDef) -> tf.GraphDef:
             continue
         if source.op not in ("Conv2D", "DepthwiseConv2dNative"):
             continue
-        gamma, beta, mean, variance = (_value(by_name, name) for name in node.input[1:])
+        gamma, beta, mean, variance = (value_of(by_name, name) for name in node.input[1:])
         factor = gamma / np.sqrt(variance + node.attr["epsilon"].f)
-        weights = _value(by_name, source.input[1])
+        weights = value_of(by_name, source.input[1])
         if source.op == "DepthwiseConv2dNative":  # channels: both last axes
             folded = weights * factor.reshape(weights.shape[2:])
         else:
@@ -55,7 +55,7 @@ def quantize_weights(folded: tf.GraphDef, per_channel: bool) -> tf.GraphDef:
     by_name = {node.name: node for node in graph.node}
     for node in list(graph.node):
         if node.op in WEIGHTED:
-            weights = _value(by_name, node.input[1])
+            weights = value_of(by_name, node.input[1])
             axes = {"Conv2D": (0, 1, 2), "DepthwiseConv2dNative": (0, 1), "MatMul": 0}
             axis = axes[node.op] if per_channel else None
             scale = np.abs(weights).max(axis=axis, keepdims=True) / 127
@@ -104,7 +104,7 @@ def quantize(frozen: tf.GraphDef, batches: list[np.ndarray], per_channel: bool) 
     return quantize_data(quantize_weights(folded, per_channel), ranges)
 
 
-def _value(by_name: dict[str, tf.NodeDef], name: str) -> np.ndarray:
+def value_of(by_name: dict[str, tf.NodeDef], name: str) -> np.ndarray:
     """A constant, directly or behind Identity, in double."""
     node = by_name[name.split(":")[0]]
     while node.op == "Identity":

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worked examples run, and are as good as they say."""
+
+import os
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+def run(script, *arguments):
+    """Runs an example in the current folder; returns what it printed."""
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    done = subprocess.run(
+        [sys.executable, os.path.join(ROOT, "examples", script)] + list(arguments),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_factors_of_ones_own():
+    printed = run("fashion/own_factors.py", "--data", "subset")
+    assert "12 layers" in printed and "1,000 pictures" in printed
+    assert os.path.exists("out/own/fashion_quantized.pb")
+
+
+def test_a_detector():
+    printed = run("detector/detector.py")
+    assert "raw_boxes" in printed
+    assert os.path.exists("out/detector/detector_quant.json")
