@@ -53,14 +53,17 @@ AMCT_API AMCT_NODISCARD amct_status
 amct_create_quant_config(const amct_source *source, const char *config_file,
                          const amct_config_options *options, amct_error *err);
 
-/** The edits that make a graph measure itself. */
+/** The edits that make a graph measure itself, or train its quantization (retrain.h). */
 typedef struct amct_calibration amct_calibration;
 
 /** Kinds of edit; what each uses stands behind it. */
 typedef enum amct_live_kind {
   AMCT_LIVE_ADD = 0, /* nodedef: a serialized NodeDef; `near` a node in whose control-flow
                         context it belongs */
-  AMCT_LIVE_CONTROL = 1, /* node `name` gets a control input from node `near` */
+  AMCT_LIVE_CONTROL = 1,   /* node `name` gets a control input from node `near` */
+  AMCT_LIVE_SET_INPUT = 2, /* data input `index` of node `name` becomes tensor `near` */
+  AMCT_LIVE_VARIABLE = 3,  /* nodedef: a Const; a trainable variable of its name and value
+                              that others read under that name */
 } amct_live_kind;
 
 typedef struct amct_live_edit {
@@ -69,6 +72,7 @@ typedef struct amct_live_edit {
   const char *near;
   const void *nodedef;
   size_t nodedef_size;
+  uint32_t index;
 } amct_live_edit;
 
 /**

@@ -21,6 +21,30 @@ AMCT_API AMCT_NODISCARD amct_status
 amct_create_quant_retrain_config(const amct_source *source, const char *config_file,
                                  const char *config_defination, amct_error *err);
 
+/**
+ * Plans the retraining ops for a live graph, and writes an empty record. The last edit
+ * adds a node whose output 0, once the clips are trained, writes the factors of all
+ * layers into the record. Edits are read and freed as those of a calibration.
+ *
+ * @return as amct_quantize_model; AMCT_UNSUPPORTED (the graph was edited before).
+ */
+AMCT_API AMCT_NODISCARD amct_status amct_create_quant_retrain_model(
+    amct_calibration **out, const amct_source *source, const char *config_file,
+    const char *record_file, amct_error *err);
+
+/**
+ * As amct_save_model, from the frozen pb of a retrained graph: the retraining ops are
+ * taken out first.
+ *
+ * @return as amct_save_model; AMCT_BAD_GRAPH (no retraining ops in the pb);
+ * AMCT_NOT_READY (the record is empty).
+ */
+AMCT_API AMCT_NODISCARD amct_status amct_save_quant_retrain_model(const char *pb_model,
+                                                                  amct_strings outputs,
+                                                                  const char *record_file,
+                                                                  const char *save_path,
+                                                                  amct_error *err);
+
 #ifdef __cplusplus
 }
 #endif

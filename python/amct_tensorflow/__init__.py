@@ -24,7 +24,11 @@ from typing import Any, Dict, List, Optional
 from . import _arguments, _core, _live
 from ._compare import Comparison, compare
 from ._export import export_stock
-from ._retrain import create_quant_retrain_config
+from ._retrain import (
+    create_quant_retrain_config,
+    create_quant_retrain_model,
+    save_quant_retrain_model,
+)
 from .errors import (
     AmctError,
     ArgumentError,
@@ -52,10 +56,12 @@ __all__ = [
     "convert_model",
     "create_quant_config",
     "create_quant_retrain_config",
+    "create_quant_retrain_model",
     "export_stock",
     "inspect",
     "quantize_model",
     "save_model",
+    "save_quant_retrain_model",
     "set_logging_level",
 ]
 

@@ -19,6 +19,8 @@ LEVELS = ("debug", "info", "warning", "error")  # index = amct_log_level
 
 EDIT_ADD = 0  # AMCT_LIVE_ADD
 EDIT_CONTROL = 1  # AMCT_LIVE_CONTROL
+EDIT_SET_INPUT = 2  # AMCT_LIVE_SET_INPUT
+EDIT_VARIABLE = 3  # AMCT_LIVE_VARIABLE
 
 REPORT_JSON = 1  # AMCT_REPORT_JSON
 
@@ -26,10 +28,11 @@ REPORT_JSON = 1  # AMCT_REPORT_JSON
 class Edit(NamedTuple):
     """One change to a live graph."""
 
-    kind: int  # EDIT_ADD or EDIT_CONTROL
-    name: str  # node that is added, or that gets a control input
-    near: str  # node whose control-flow context the new node shares, or the control input
-    nodedef: bytes  # a serialized NodeDef; empty for EDIT_CONTROL
+    kind: int  # EDIT_...
+    name: str  # node or variable that is added, or node that is changed
+    near: str  # node whose control-flow context the new node shares, or the input
+    nodedef: bytes  # a serialized NodeDef, of a Const for a variable; empty for changes
+    index: int = 0  # of the input that is set
 
 
 # A graph for the core: the path of a frozen pb, or the bytes of a GraphDef.
@@ -73,6 +76,7 @@ class _LiveEdit(ctypes.Structure):
         ("near", ctypes.c_char_p),
         ("nodedef", ctypes.c_void_p),
         ("nodedef_size", ctypes.c_size_t),
+        ("index", ctypes.c_uint32),
     ]
 
 
@@ -94,6 +98,11 @@ _PROTOTYPES = {
         [_SOURCE, _TEXT, ctypes.POINTER(_ConfigOptions), _ERROR],
     ),
     "amct_create_quant_retrain_config": (ctypes.c_int, [_SOURCE, _TEXT, _TEXT, _ERROR]),
+    "amct_create_quant_retrain_model": (
+        ctypes.c_int,
+        [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _TEXT, _TEXT, _ERROR],
+    ),
+    "amct_save_quant_retrain_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
     "amct_quantize_model": (
         ctypes.c_int,
         [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _TEXT, _TEXT, _Strings, _ERROR],
@@ -269,6 +278,22 @@ def quantize_model(
         error,
     )
     _check(status, error)
+    return _edits(handle)
+
+
+def create_quant_retrain_model(graph: Graph, config_file: str, record_file: str) -> List[Edit]:
+    """Returns the edits that make a graph train its quantization."""
+    error = _Error()
+    handle = ctypes.c_void_p()
+    status = _lib.amct_create_quant_retrain_model(
+        ctypes.byref(handle), _source(graph), _path(config_file), _path(record_file), error
+    )
+    _check(status, error)
+    return _edits(handle)
+
+
+def _edits(handle: ctypes.c_void_p) -> List[Edit]:
+    """The edits, whose handle is freed."""
     try:
         return [_edit(handle, i) for i in range(_lib.amct_calibration_size(handle))]
     finally:
@@ -282,7 +307,7 @@ def _edit(handle: ctypes.c_void_p, index: int) -> Edit:
     nodedef = b""
     if edit.nodedef:
         nodedef = ctypes.string_at(edit.nodedef, edit.nodedef_size)
-    return Edit(edit.kind, _text(edit.name or b""), _text(edit.near or b""), nodedef)
+    return Edit(edit.kind, _text(edit.name or b""), _text(edit.near or b""), nodedef, edit.index)
 
 
 def flush_calibration(record_file: Optional[str] = None) -> None:
@@ -314,6 +339,17 @@ def export_stock(quantized_pb: str, save_path: str) -> None:
     """Writes a quantized model with stock ops only to `<save_path>_stock.pb`."""
     error = _Error()
     _check(_lib.amct_export_stock(_path(quantized_pb), _path(save_path), error), error)
+
+
+def save_quant_retrain_model(
+    pb_model: str, outputs: Iterable[str], record_file: str, save_path: str
+) -> None:
+    """Writes the quantized model of a frozen retrained pb and its record."""
+    error = _Error()
+    status = _lib.amct_save_quant_retrain_model(
+        _path(pb_model), _strings(outputs), _path(record_file), _path(save_path), error
+    )
+    _check(status, error)
 
 
 def fuse_model(pb_model: str, outputs: Iterable[str], save_path: str) -> None:

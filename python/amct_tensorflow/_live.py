@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits on the user's live tf.Graph: new nodes, and control edges to them.
+"""Edits on the user's live tf.Graph: new nodes and variables, edges to them.
 
 All or nothing. TensorFlow cannot take a node back, so whatever may go wrong is tried
 before the first edit: names and inputs are looked up, then the new nodes are built in a
@@ -7,10 +7,19 @@ scratch graph, which runs their shape functions and checks their attributes.
 """
 
 import contextlib
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Set
 
 from . import _core, errors
 from ._ops import tf, v1
+
+_CHANGES = (_core.EDIT_CONTROL, _core.EDIT_SET_INPUT)
+
+
+class Added(NamedTuple):
+    """What edits have added to a graph."""
+
+    variables: List[Any]  # tf.Variables, in the order of the edits
+    operations: List[Any]
 
 
 class _Node(NamedTuple):
@@ -41,31 +50,32 @@ def check_editable(graph: Any) -> None:
     """GraphError if nodes cannot be added to the graph."""
     if graph.finalized:
         raise errors.GraphError(
-            "the graph is finalized: call quantize_model before graph.finalize(), a "
-            "Supervisor or a MonitoredSession"
+            "the graph is finalized: edit it (quantize_model, create_quant_retrain_model) "
+            "before graph.finalize(), a Supervisor or a MonitoredSession"
         )
 
 
-def apply(graph: Any, edits: Sequence[_core.Edit]) -> None:
+def apply(graph: Any, edits: Sequence[_core.Edit]) -> Added:
     """Applies the edits to a tf.Graph; on an error the graph is as it was.
 
     Raises GraphError when an edit does not fit the graph, or TensorFlow refuses a node.
     """
     check_editable(graph)
     nodes = [_parse(edit) for edit in edits if edit.kind == _core.EDIT_ADD]
-    controls = [edit for edit in edits if edit.kind == _core.EDIT_CONTROL]
-    if len(nodes) + len(controls) != len(edits):
+    variables = [_parse(edit) for edit in edits if edit.kind == _core.EDIT_VARIABLE]
+    changes = [edit for edit in edits if edit.kind in _CHANGES]
+    if len(nodes) + len(variables) + len(changes) != len(edits):
         raise errors.GraphError("an edit of a kind that this package does not know")
-    names = {node.definition.name for node in nodes}
-    for node in nodes:
-        if _has(graph, node.definition.name):
-            raise errors.GraphError("{}: the graph has such a node".format(node.definition.name))
-    for edit in controls:
+    names = {node.definition.name for node in nodes + variables}
+    for name in names:
+        if _has(graph, name):
+            raise errors.GraphError("{}: the graph has such a node".format(name))
+    for edit in changes:
         _require(graph, edit.name, names, edit.name)
-        _require(graph, edit.near, names, edit.name)
-    nodes = _sorted(graph, nodes)
-    _rehearse(graph, nodes)
-    _commit(graph, nodes, controls)
+        _require(graph, edit.near.partition(":")[0], names, edit.name)
+    nodes = _sorted(graph, nodes, {variable.definition.name for variable in variables})
+    _rehearse(graph, nodes, variables, changes)
+    return _commit(graph, nodes, variables, changes)
 
 
 def _parse(edit: _core.Edit) -> _Node:
@@ -76,8 +86,12 @@ def _parse(edit: _core.Edit) -> _Node:
         if text.startswith("^"):
             controls.append(text[1:])
         else:
-            inputs.append(text if ":" in text else text + ":0")
+            inputs.append(_tensor_name(text))
     return _Node(definition, edit.near, inputs, controls)
+
+
+def _tensor_name(text: str) -> str:
+    return text if ":" in text else text + ":0"
 
 
 def _has(graph: Any, name: str) -> bool:
@@ -97,15 +111,16 @@ def _sources(node: _Node) -> List[str]:
     return [tensor.rpartition(":")[0] for tensor in node.inputs] + node.controls
 
 
-def _sorted(graph: Any, nodes: List[_Node]) -> List[_Node]:
-    """The nodes, each after the new nodes it reads."""
+def _sorted(graph: Any, nodes: List[_Node], variables: Set[str]) -> List[_Node]:
+    """The nodes, each after the new nodes it reads; the variables are there before."""
     waiting = {node.definition.name: node for node in nodes}
     if len(waiting) != len(nodes):
         raise errors.GraphError("two new nodes have the same name")
     for node in nodes:
         _require(graph, node.near or node.definition.name, waiting, node.definition.name)
         for source in _sources(node):
-            _require(graph, source, waiting, node.definition.name)
+            if source not in variables:
+                _require(graph, source, waiting, node.definition.name)
     readers: Dict[str, List[str]] = {}
     missing: Dict[str, int] = {}
     for name, node in waiting.items():
@@ -149,7 +164,17 @@ def _create(graph: Any, node: _Node, tensor: Callable[[str], Any]) -> Any:
         )
 
 
-def _rehearse(graph: Any, nodes: List[_Node]) -> None:
+def _variable(node: _Node) -> Any:
+    """A trainable variable with the value of a Const."""
+    definition = node.definition
+    return v1.Variable(
+        tf.make_ndarray(definition.attr["value"].tensor), trainable=True, name=definition.name
+    )
+
+
+def _rehearse(
+    graph: Any, nodes: List[_Node], variables: List[_Node], changes: Sequence[_core.Edit]
+) -> None:
     """Builds the nodes in a scratch graph, on placeholders for what they read."""
     scratch = tf.Graph()
     tensors: Dict[str, Any] = {}
@@ -163,6 +188,9 @@ def _rehearse(graph: Any, nodes: List[_Node]) -> None:
         return tensors[name]
 
     with _neutral(scratch):
+        for node in variables:
+            name = _tensor_name(node.definition.name)
+            tensors[name] = tf.convert_to_tensor(_variable(node))
         for node in nodes:
             try:
                 op = _create(scratch, node, tensor)
@@ -173,21 +201,56 @@ def _rehearse(graph: Any, nodes: List[_Node]) -> None:
                     )
                 ) from error
             tensors.update((output.name, output) for output in op.outputs)
+        for edit in changes:
+            if edit.kind == _core.EDIT_SET_INPUT:
+                _check_input(graph, edit, tensor(_tensor_name(edit.near)))
 
 
-def _commit(graph: Any, nodes: List[_Node], controls: Sequence[_core.Edit]) -> None:
+def _check_input(graph: Any, edit: _core.Edit, new: Any) -> None:
+    """GraphError if TensorFlow would refuse the tensor as that input."""
+    inputs = graph.get_operation_by_name(edit.name).inputs
+    if edit.index >= len(inputs):
+        raise errors.GraphError("{}: it has no input {}".format(edit.name, edit.index))
+    old = inputs[edit.index]
+    if old.dtype.base_dtype != new.dtype.base_dtype or not old.shape.is_compatible_with(new.shape):
+        raise errors.GraphError(
+            "{}: input {} is {} {}, {} is {} {}".format(
+                edit.name, edit.index, old.dtype, old.shape, edit.near, new.dtype, new.shape
+            )
+        )
+
+
+def _commit(
+    graph: Any, nodes: List[_Node], variables: List[_Node], changes: Sequence[_core.Edit]
+) -> Added:
     # pylint: disable=protected-access
     operation = graph.get_operation_by_name
+    added = Added([], [])
+    made: Dict[str, Any] = {}
+
+    def tensor(name: str) -> Any:
+        return made[name] if name in made else graph.get_tensor_by_name(name)
+
     with _neutral(graph):
+        for node in variables:
+            name = node.definition.name
+            added.variables.append(_variable(node))
+            with graph.name_scope(name + "/"):
+                made[_tensor_name(name)] = tf.convert_to_tensor(added.variables[-1])
         for node in nodes:
             near = operation(node.near) if node.near and _has(graph, node.near) else None
             context = near._get_control_flow_context() if near is not None else None
             graph._set_control_flow_context(context)
             try:
-                op = _create(graph, node, graph.get_tensor_by_name)
+                op = _create(graph, node, tensor)
             finally:
                 graph._set_control_flow_context(None)
             for control in node.controls:
                 op._add_control_input(operation(control))
-    for edit in controls:
-        operation(edit.name)._add_control_input(operation(edit.near))
+            added.operations.append(op)
+    for edit in changes:
+        if edit.kind == _core.EDIT_CONTROL:
+            operation(edit.name)._add_control_input(operation(edit.near))
+        else:
+            operation(edit.name)._update_input(edit.index, tensor(_tensor_name(edit.near)))
+    return added

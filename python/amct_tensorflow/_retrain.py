@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantization-aware retraining: configuration, training graph, quantized model."""
 
-from typing import Any, Optional
+from typing import Any, List, Optional
 
 from . import _arguments, _core, _gradients, _live
 
@@ -27,3 +27,72 @@ def create_quant_retrain_config(
     if config_defination is not None:
         config_defination = _arguments.path("config_defination", config_defination)
     _core.create_quant_retrain_config(config_file, _live.serialize(graph), config_defination)
+
+
+def create_quant_retrain_model(graph: Any, config_file: str, record_file: str) -> List[Any]:
+    """Edits a graph, in place, so that training it trains its quantization.
+
+    Call it on the training graph before the optimizer's `minimize`, and again, with the same
+    configuration, on the inference graph: both get variables of the same names, so that the
+    checkpoint of the one restores into the other. Data and weights of the layers of the
+    configuration then go through fake quantization; the clips of the data are variables with
+    "ULQ" in their names (leave them out of weight decay). Unless the configuration gives
+    them, the first batch_num training steps find the clips.
+
+    Args:
+      graph: tf.Graph, the training graph or the inference graph.
+      config_file: str, what create_quant_retrain_config wrote.
+      record_file: str, path of the record. An empty one is written now.
+
+    Returns:
+      list of what was added: the tf.Variables of the clips, then a tensor. Running that, in
+      a session of the inference graph with the trained variables restored, writes the
+      factors into the record.
+
+    Raises:
+      TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
+      ConfigError: (a ValueError and a RuntimeError) the configuration does not fit the
+        graph, or enables no layer.
+      GraphError: the graph is finalized or over 2 GB.
+      FormatError, FileError: the configuration is no JSON, or a file cannot be read or
+        written.
+      UnsupportedError: the graph was edited before, or holds quantization ops.
+    """
+    graph = _arguments.graph(graph)
+    config_file = _arguments.path("config_file", config_file)
+    record_file = _arguments.path("record_file", record_file)
+    _live.check_editable(graph)
+    edits = _core.create_quant_retrain_model(_live.serialize(graph), config_file, record_file)
+    added = _live.apply(graph, edits)
+    record = next(op for op in added.operations if op.type == "RetrainRecord")
+    return added.variables + [record.outputs[0]]
+
+
+def save_quant_retrain_model(
+    pb_model: str, outputs: List[str], record_file: str, save_path: str
+) -> None:
+    """Writes the quantized model of a retrained, frozen inference graph and its record.
+
+    Writes <save_path>_quantized.pb and <save_path>_quant.json. The retraining ops leave no
+    trace. Missing folders are made, files there are replaced.
+
+    Args:
+      pb_model: str, path of the frozen pb of the inference graph that
+        create_quant_retrain_model has edited.
+      outputs: list of str, names of the output ops, without ":0". They keep their names.
+      record_file: str, the record, after the last of the retrain_ops was run.
+      save_path: str, where to write, with the first part of the file names.
+
+    Raises:
+      TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
+      RecordError: the record cannot be read, or does not fit the model.
+      NotReadyError: the record is empty.
+      FormatError, GraphError, FileError: the model is no pb, is no sound graph or holds no
+        retraining ops, or a file cannot be read or written.
+    """
+    _core.save_quant_retrain_model(
+        _arguments.path("pb_model", pb_model),
+        _arguments.outputs("outputs", outputs),
+        _arguments.path("record_file", record_file),
+        _arguments.path("save_path", save_path, suffix="_quantized.pb"),
+    )

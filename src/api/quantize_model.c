@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "amct/quantize.h"
 
+#include "api/live.h"
 #include "api/paths.h"
 #include "api/study.h"
 #include "base/logging.h"
 #include "calib/calibration.h"
 #include "insert/observe.h"
-
-struct amct_calibration {
-  amct_live_edit *edits;
-  size_t count;
-  amct_arena arena;
-};
 
 /* What quantize_model works on; freed in one place. */
 typedef struct flow {
@@ -61,45 +56,16 @@ static amct_status unfused_layers(flow *f, const char *const **names, size_t *co
   return AMCT_OK;
 }
 
-static amct_status copy_edit(amct_calibration *calibration, const amct_edit *from,
-                             amct_error *err) {
-  amct_arena *arena = &calibration->arena;
-  const bool adds = from->kind == AMCT_EDIT_ADD;
-  const char *near = adds ? from->near : from->tensor;
-  amct_live_edit to = {.kind = adds ? AMCT_LIVE_ADD : AMCT_LIVE_CONTROL};
-  to.name = amct_arena_text(arena, from->name, strlen(from->name));
-  to.near = amct_arena_text(arena, near, strlen(near));
-  to.nodedef =
-      amct_arena_text(arena, (const char *)from->nodedef.data, from->nodedef.size);
-  to.nodedef_size = from->nodedef.size;
-  if (!to.name || !to.near || !to.nodedef) return amct_fail_memory(err);
-  calibration->edits[calibration->count++] = to;
-  return AMCT_OK;
-}
-
-/* The edits as the live graph gets them: observers only add nodes and control edges. */
-static amct_status export_edits(amct_calibration *calibration, flow *f, amct_error *err) {
-  const size_t count = amct_edits_size(f->edits);
-  calibration->edits =
-      amct_arena_array(&calibration->arena, count + 1, sizeof *calibration->edits);
-  if (!calibration->edits) return amct_fail_memory(err);
-  for (size_t i = 0; i < count; i++) {
-    amct_edit edit;
-    AMCT_TRY(amct_edits_at(f->edits, i, &edit, err));
-    AMCT_TRY(copy_edit(calibration, &edit, err));
-  }
-  return AMCT_OK;
-}
-
 /* Observers into the core's own graph, so that it is verified before the user's is
  * touched. */
 static amct_status plan_observers(amct_calibration *calibration, flow *f, const char *id,
                                   const char *record_path, amct_error *err) {
   const amct_observe_options options = {id, record_path};
+  const amct_strings no_variables = {NULL, 0};
   f->edits = amct_edits_new(f->study.graph);
   if (!f->edits) return amct_fail_memory(err);
   AMCT_TRY(amct_observe(f->edits, f->study.plan, &f->recipe, &options, err));
-  AMCT_TRY(export_edits(calibration, f, err));
+  AMCT_TRY(amct_live_export(calibration, f->edits, f->study.graph, no_variables, err));
   AMCT_TRY(amct_edits_apply(f->edits, err));
   return amct_graph_verify(f->study.graph, err);
 }
@@ -143,25 +109,6 @@ done:
   amct_calibration_free(calibration);
   free_flow(&f);
   return status;
-}
-
-size_t amct_calibration_size(const amct_calibration *calibration) {
-  return calibration->count;
-}
-
-amct_status amct_calibration_edit(amct_calibration *calibration, size_t i,
-                                  amct_live_edit *edit, amct_error *err) {
-  if (i >= calibration->count)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "edit %zu of %zu", i,
-                     calibration->count);
-  *edit = calibration->edits[i];
-  return AMCT_OK;
-}
-
-void amct_calibration_free(amct_calibration *calibration) {
-  if (!calibration) return;
-  amct_arena_free(&calibration->arena);
-  amct_free(calibration);
 }
 
 amct_status amct_flush_calibration(const char *record_file, amct_error *err) {

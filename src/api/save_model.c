@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "amct/inspect.h"
+#include "amct/retrain.h"
 
 #include "api/origins.h"
 #include "api/paths.h"
@@ -7,13 +8,14 @@
 #include "base/logging.h"
 #include "insert/deploy.h"
 #include "insert/observe.h"
+#include "insert/training.h"
 
-/* save_model and convert_model: the same, with factors from calibration and from the
- * user.
+/* save_model, save_quant_retrain_model and convert_model: the same, with factors from
+ * calibration, from training and from the user.
  */
 typedef struct flow {
   const char *module; /* for the log */
-  bool calibrated;
+  bool calibrated, retrained;
   bool all_wanted; /* every layer has factors, or a warning is due */
   amct_study study;
   amct_record record;
@@ -52,11 +54,30 @@ static amct_status undo_observers(flow *f, amct_error *err) {
   return AMCT_OK;
 }
 
+static amct_status undo_training(flow *f, amct_strings outputs, amct_error *err) {
+  size_t layers = 0;
+  AMCT_TRY(amct_train_undo(f->study.graph, outputs.at, outputs.count, &layers, err));
+  if (layers == 0)
+    return amct_fail(err, AMCT_BAD_GRAPH, NULL,
+                     "%s holds no retraining ops: freeze the inference graph after "
+                     "create_quant_retrain_model has edited it",
+                     amct_graph_label(f->study.graph));
+  for (size_t i = 0; i < outputs.count; i++)
+    if (!amct_graph_find(f->study.graph, outputs.at[i]))
+      return amct_fail(err, AMCT_INVALID_ARGUMENT, outputs.at[i],
+                       "outputs: \"%s\" is a retraining op, which is taken out",
+                       outputs.at[i]);
+  amct_log(AMCT_LOG_INFO, f->module, "the retraining ops of %zu layers are taken out",
+           layers);
+  return AMCT_OK;
+}
+
 static amct_status load(flow *f, const char *pb_model, amct_strings outputs,
                         amct_error *err) {
   const amct_source source = {.path = pb_model};
   AMCT_TRY(amct_study_load(&f->study, &source, outputs, err));
   if (f->calibrated) AMCT_TRY(undo_observers(f, err));
+  if (f->retrained) AMCT_TRY(undo_training(f, outputs, err));
   return amct_study_is_float(&f->study, err);
 }
 
@@ -65,6 +86,12 @@ static amct_status read_factors(flow *f, const char *record_file, amct_error *er
   AMCT_TRY(amct_record_read(&f->record, record_file, err));
   for (size_t i = 0; i < f->record.layers.count; i++)
     if (f->record.layers.at[i].has_data) return AMCT_OK;
+  if (f->retrained)
+    return amct_fail(
+        err, AMCT_NOT_READY, NULL,
+        "%s holds no factors: run the last of the retrain_ops on the inference "
+        "graph first, with the trained variables restored",
+        record_file);
   if (!f->calibrated)
     return amct_fail(err, AMCT_BAD_RECORD, NULL, "%s holds no factors", record_file);
   return amct_fail(err, AMCT_NOT_READY, NULL,
@@ -171,6 +198,15 @@ amct_status amct_convert_model(const char *pb_model, amct_strings outputs,
                                const char *record_file, const char *save_path,
                                amct_error *err) {
   flow f = {.module = "convert_model"};
+  const amct_status status = save(&f, pb_model, outputs, record_file, save_path, err);
+  free_flow(&f);
+  return status;
+}
+
+amct_status amct_save_quant_retrain_model(const char *pb_model, amct_strings outputs,
+                                          const char *record_file, const char *save_path,
+                                          amct_error *err) {
+  flow f = {.module = "save_model", .retrained = true};
   const amct_status status = save(&f, pb_model, outputs, record_file, save_path, err);
   free_flow(&f);
   return status;

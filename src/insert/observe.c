@@ -2,6 +2,7 @@
 #include "insert/observe.h"
 
 #include "base/number.h"
+#include "insert/fold_spec.h"
 #include "insert/scopes.h"
 
 #include <stdio.h>
@@ -121,112 +122,19 @@ static amct_status observe_tensor(observer *o, const observed *tensor, amct_erro
   return AMCT_OK;
 }
 
-enum { STEP_TEXT_BYTES = 96, BATCH_NORM_INPUTS = 4 };
-
-/* The values that a parameter of the step has. */
-static size_t step_values(const amct_fold_ref *step, const amct_layer *layer) {
-  const int64_t count = step->total ? step->total : layer->channels;
-  return count > 0 ? (size_t)count : 0;
-}
-
-/* A parameter that the graph has not, as a constant beside the observer. */
-static amct_status put_filled(observer *o, amct_spec *spec, const amct_layer *layer,
-                              size_t channels, float value, amct_error *err) {
-  amct_arena *arena = amct_graph_arena(o->plan->graph);
-  const amct_shape shape = {1, {(int64_t)channels}};
-  float *values = amct_arena_array(arena, channels + 1, sizeof *values);
-  const char *name = amct_arena_format(arena, "%s/%s", amct_spec_name(spec),
-                                       value == 0.0f ? "zeros" : "ones");
-  if (name) name = amct_edits_free_name(o->edits, name);
-  if (!values || !name) return amct_fail_memory(err);
-  for (size_t c = 0; c < channels; c++)
-    values[c] = value;
-  amct_spec_tensor(amct_edits_add(o->edits, name, "Const", layer->node, true),
-                   AMCT_DTYPE_FLOAT, &shape, values, channels * sizeof *values);
-  amct_spec_input(spec, name);
-  return AMCT_OK;
-}
-
-static size_t step_inputs(const amct_fold_ref *step) {
-  return step->kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
-}
-
-/* A step as the attribute `fold` has it, its edges as further inputs. */
-static amct_status put_step(observer *o, amct_spec *spec, const amct_layer *layer,
-                            const amct_fold_ref *step, char text[STEP_TEXT_BYTES],
-                            amct_error *err) {
-  if (step->kind == AMCT_FOLD_BIAS) {
-    amct_spec_input(spec, amct_edge_text(step->bias));
-    strcpy(text, "bias");
-    return AMCT_OK;
-  }
-  const amct_edge edges[BATCH_NORM_INPUTS] = {step->scale, step->offset, step->mean,
-                                              step->variance};
-  for (size_t i = 0; i < BATCH_NORM_INPUTS; i++) {
-    if (edges[i].node)
-      amct_spec_input(spec, amct_edge_text(edges[i]));
-    else
-      AMCT_TRY(put_filled(o, spec, layer, step_values(step, layer), i == 0 ? 1.0f : 0.0f,
-                          err));
-  }
-  char number[AMCT_NUMBER_BYTES];
-  amct_number_print_float(number, step->epsilon);
-  if (step->total)
-    snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s:%lld:%lld", number,
-             (long long)step->first, (long long)layer->channels);
-  else
-    snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
-  return AMCT_OK;
-}
-
-static amct_status put_fold(observer *o, amct_spec *spec, const amct_layer *layer,
-                            amct_error *err) {
-  const amct_fold *fold = amct_plan_fold(o->plan, layer->node);
-  amct_fold_ref bias = {.kind = AMCT_FOLD_BIAS};
-  const amct_fold_ref *steps = fold ? fold->steps.at : &bias;
-  size_t count = fold ? fold->steps.count : 0;
-  if (!fold && layer->bias) {
-    bias.bias = layer->bias->inputs[1];
-    count = 1;
-  }
-
-  amct_arena *arena = amct_graph_arena(o->plan->graph);
-  char(*text)[STEP_TEXT_BYTES] = amct_arena_array(arena, count + 1, STEP_TEXT_BYTES);
-  const char **at = amct_arena_array(arena, count + 1, sizeof *at);
-  amct_dtype *types =
-      amct_arena_array(arena, 1 + BATCH_NORM_INPUTS * count, sizeof *types);
-  if (!text || !at || !types) return amct_fail_memory(err);
-
-  size_t inputs = 1; /* the weight */
-  for (size_t i = 0; i < count; i++) {
-    AMCT_TRY(put_step(o, spec, layer, &steps[i], text[i], err));
-    inputs += step_inputs(&steps[i]);
-    at[i] = text[i];
-  }
-  for (size_t i = 0; i < inputs; i++)
-    types[i] = AMCT_DTYPE_FLOAT;
-  amct_spec_types(spec, "Tin", types, inputs);
-  amct_spec_texts(spec, "fold", at, count);
-  return AMCT_OK;
-}
-
 static amct_status observe_weights(observer *o, const amct_layer_recipe *recipe,
                                    int64_t index, amct_error *err) {
   const amct_layer *layer = recipe->layer;
   amct_spec *spec = NULL;
+  size_t inputs = 0;
   AMCT_TRY(new_observer(o, &spec, layer, "weight_quant", "QuantArq", err));
-  amct_spec_input(spec, amct_edge_text(layer->weight));
-  AMCT_TRY(put_fold(o, spec, layer, err));
+  AMCT_TRY(amct_fold_spec_put(o->edits, o->plan, spec, layer, &inputs, err));
+  AMCT_TRY(amct_fold_spec_types(amct_graph_arena(o->plan->graph), spec, inputs, err));
   put_key(o, spec);
   amct_spec_text(spec, "layer_name", recipe->name);
   amct_spec_int(spec, "layer_index", index);
   amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
-
-  int64_t axes[AMCT_RANK_MAX];
-  size_t count = 0;
-  for (int64_t axis = 0; axis < AMCT_RANK_MAX; axis++)
-    if (layer->op->channel_axes >> axis & 1) axes[count++] = axis;
-  amct_spec_ints(spec, "channel_axes", axes, count);
+  amct_fold_spec_axes(spec, layer);
   amct_edits_control(o->edits, layer->node, amct_spec_name(spec));
   return AMCT_OK;
 }

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[2]
         (amct.save_model, "pb_model, outputs, record_file, save_path"),
         (amct.convert_model, "pb_model, outputs, record_file, save_path"),
         (amct.create_quant_retrain_config, "config_file, graph, config_defination=None"),
+        (amct.create_quant_retrain_model, "graph, config_file, record_file"),
+        (amct.save_quant_retrain_model, "pb_model, outputs, record_file, save_path"),
     ],
 )
 def test_signatures_are_the_originals(function, signature):

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "insert/training.h"
+
+#include "insert/fold_spec.h"
+
+typedef struct trainer {
+  amct_edits *edits;
+  const amct_plan *plan;
+  const amct_recipe *recipe;
+  amct_training *training;
+  amct_arena *arena;
+  const char **names, **factors; /* of the layers so far: their factors' tensors */
+  size_t count;
+} trainer;
+
+/* A new node for a layer, `<layer>/<group>/<op>`. */
+static amct_status add_node(trainer *t, amct_spec **spec, const amct_layer_recipe *recipe,
+                            const char *group, const char *op, amct_error *err) {
+  const char *name = amct_arena_format(t->arena, "%s/%s/%s", recipe->name, group, op);
+  if (name) name = amct_edits_free_name(t->edits, name);
+  if (!name) return amct_fail_memory(err);
+  *spec = amct_edits_add(t->edits, name, op, recipe->layer->node, true);
+  amct_spec_text(*spec, "layer_name", recipe->name);
+  return AMCT_OK;
+}
+
+static amct_status add_clip(trainer *t, const char **out, const amct_layer_recipe *recipe,
+                            const char *clip, double value, amct_error *err) {
+  const amct_shape scalar = {0, {0}};
+  const float first = (float)value;
+  const char *name = amct_arena_format(t->arena, "%s/ULQ/%s", recipe->name, clip);
+  if (!name) return amct_fail_memory(err);
+  if (amct_edits_has_name(t->edits, name))
+    return amct_fail(
+        err, AMCT_BAD_GRAPH, name,
+        "the graph has a node \"%s\" already: the clips of layer \"%s\" take "
+        "that name",
+        name, recipe->name);
+  amct_spec_tensor(amct_edits_add(t->edits, name, "Const", recipe->layer->node, true),
+                   AMCT_DTYPE_FLOAT, &scalar, &first, sizeof first);
+  t->training->variables[t->training->variable_count++] = name;
+  *out = name;
+  return AMCT_OK;
+}
+
+static amct_status train_data(trainer *t, const amct_layer_recipe *recipe,
+                              const char *clips[2], amct_error *err) {
+  const amct_layer *layer = recipe->layer;
+  const double low = recipe->clips.fixed_min ? 0 : recipe->clips.min;
+  amct_spec *spec = NULL;
+  AMCT_TRY(add_clip(t, &clips[0], recipe, "clip_max", recipe->clips.max, err));
+  AMCT_TRY(add_clip(t, &clips[1], recipe, "clip_min", low, err));
+  AMCT_TRY(add_node(t, &spec, recipe, "ULQ", "Ulq", err));
+  amct_spec_input(spec, amct_edge_text(layer->data));
+  amct_spec_input(spec, clips[0]);
+  amct_spec_input(spec, clips[1]);
+  amct_spec_bool(spec, "fixed_min", recipe->clips.fixed_min);
+  amct_spec_int(spec, "batch_num", t->recipe->batch_num);
+  amct_edits_set_input(t->edits, layer->node, (uint32_t)layer->op->data,
+                       amct_spec_name(spec));
+  return AMCT_OK;
+}
+
+static amct_status train_weights(trainer *t, const amct_layer_recipe *recipe,
+                                 amct_error *err) {
+  const amct_layer *layer = recipe->layer;
+  amct_spec *spec = NULL;
+  AMCT_TRY(add_node(t, &spec, recipe, "ARQ", "ArqRetrain", err));
+  amct_spec_input(spec, amct_edge_text(layer->weight));
+  amct_fold_spec_axes(spec, layer);
+  amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
+  amct_edits_set_input(t->edits, layer->node, (uint32_t)layer->op->weight,
+                       amct_spec_name(spec));
+  return AMCT_OK;
+}
+
+static amct_status add_factors(trainer *t, const amct_layer_recipe *recipe,
+                               const char *const clips[2], amct_error *err) {
+  const amct_layer *layer = recipe->layer;
+  const bool weighted = layer->weight.node != NULL;
+  amct_spec *spec = NULL;
+  size_t inputs = 0;
+  AMCT_TRY(add_node(t, &spec, recipe, "retrain", "RetrainFactors", err));
+  if (weighted) {
+    AMCT_TRY(amct_fold_spec_put(t->edits, t->plan, spec, layer, &inputs, err));
+    amct_fold_spec_axes(spec, layer);
+  } else {
+    amct_spec_texts(spec, "fold", NULL, 0);
+    amct_spec_ints(spec, "channel_axes", NULL, 0);
+  }
+  amct_spec_input(spec, clips[0]);
+  amct_spec_input(spec, clips[1]);
+  AMCT_TRY(amct_fold_spec_types(t->arena, spec, inputs + 2, err));
+  amct_spec_bool(spec, "weighted", weighted);
+  amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
+  amct_spec_bool(spec, "fixed_min", recipe->clips.fixed_min);
+  t->names[t->count] = recipe->name;
+  t->factors[t->count++] = amct_spec_name(spec);
+  return AMCT_OK;
+}
+
+static amct_status train_layer(trainer *t, const amct_layer_recipe *recipe,
+                               amct_error *err) {
+  const char *clips[2];
+  AMCT_TRY(train_data(t, recipe, clips, err));
+  if (recipe->layer->weight.node) AMCT_TRY(train_weights(t, recipe, err));
+  return add_factors(t, recipe, clips, err);
+}
+
+static amct_status add_record(trainer *t, amct_error *err) {
+  const char *name = amct_edits_free_name(t->edits, "retrain/RetrainRecord");
+  if (!name) return amct_fail_memory(err);
+  amct_spec *spec = amct_edits_add(t->edits, name, "RetrainRecord", NULL, false);
+  for (size_t i = 0; i < t->count; i++)
+    amct_spec_input(spec, t->factors[i]);
+  AMCT_TRY(amct_fold_spec_types(t->arena, spec, t->count, err));
+  amct_spec_text(spec, "record_file", t->training->record_path);
+  amct_spec_texts(spec, "layer_names", t->names, t->count);
+  return AMCT_OK;
+}
+
+amct_status amct_train(amct_edits *edits, const amct_plan *plan,
+                       const amct_recipe *recipe, amct_training *training,
+                       amct_error *err) {
+  trainer t = {.edits = edits, .plan = plan, .recipe = recipe, .training = training};
+  const size_t room = recipe->layer_count + 1;
+  t.arena = amct_graph_arena(plan->graph);
+  t.names = amct_arena_array(t.arena, room, sizeof *t.names);
+  t.factors = amct_arena_array(t.arena, room, sizeof *t.factors);
+  training->variables = amct_arena_array(t.arena, 2 * room, sizeof *training->variables);
+  training->variable_count = 0;
+  if (!t.names || !t.factors || !training->variables) return amct_fail_memory(err);
+  for (size_t i = 0; i < recipe->layer_count; i++)
+    if (recipe->layers[i].enabled) AMCT_TRY(train_layer(&t, &recipe->layers[i], err));
+  return add_record(&t, err);
+}
+
+/* ---- and back ---- */
+
+static bool is_fake(const amct_node *node) {
+  return strcmp(node->op, "Ulq") == 0 || strcmp(node->op, "ArqRetrain") == 0;
+}
+
+static bool is_beside(const amct_node *node) {
+  return strcmp(node->op, "RetrainFactors") == 0 ||
+         strcmp(node->op, "RetrainRecord") == 0;
+}
+
+static void take_out(amct_edits *edits, amct_node *node) {
+  if (is_fake(node) && node->data_count > 0)
+    amct_edits_rewire(edits, (amct_edge){node, 0}, amct_edge_text(node->inputs[0]), NULL,
+                      0);
+  amct_edits_detach(edits, node);
+}
+
+amct_status amct_train_undo(amct_graph *graph, const char *const *keep, size_t keep_count,
+                            size_t *count, amct_error *err) {
+  amct_edits *edits = amct_edits_new(graph);
+  *count = 0;
+  if (!edits) return amct_fail_memory(err);
+  for (size_t i = 0; i < amct_graph_count(graph); i++) {
+    amct_node *node = amct_graph_at(graph, i);
+    if (is_fake(node) || is_beside(node)) take_out(edits, node);
+    *count += strcmp(node->op, "Ulq") == 0;
+  }
+  amct_status status = amct_edits_apply(edits, err);
+  amct_edits_free(edits);
+  return status == AMCT_OK ? amct_graph_sweep(graph, keep, keep_count, err) : status;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Retraining ops. Data and weights of an enabled layer go through fake quantization:
+ *
+ *   data   -> Ulq (clip_max, clip_min: variables) -> layer
+ *   weight -> ArqRetrain                          -> layer
+ *
+ * Beside them a RetrainFactors for each layer computes what the record says of it, from
+ * clips, weights and what is folded into these; a RetrainRecord writes it.
+ */
+#ifndef AMCT_TRAINING_H
+#define AMCT_TRAINING_H
+
+#include "recipe/recipe.h"
+#include "rewrite/plan.h"
+
+/** What a plan of retraining adds, by name; in the graph's arena. */
+typedef struct amct_training {
+  const char *record_path; /* given: absolute */
+  const char **variables; /* made by the planner: constants in the core's graph, trainable
+                             variables in the live one */
+  size_t variable_count;
+} amct_training;
+
+/**
+ * Plans the ops for the enabled layers. Names depend on the layer alone, so that the
+ * training graph and the inference graph of a network get the same variables:
+ * `<layer>/ULQ/clip_max` and `<layer>/ULQ/clip_min`. AMCT_BAD_GRAPH: the graph has such a
+ * name.
+ */
+AMCT_NODISCARD amct_status amct_train(amct_edits *edits, const amct_plan *plan,
+                                      const amct_recipe *recipe, amct_training *training,
+                                      amct_error *err);
+
+/** Takes the ops out again, with what only they read (`keep` names nodes that stay).
+ * `*count` layers' ops went. */
+AMCT_NODISCARD amct_status amct_train_undo(amct_graph *graph, const char *const *keep,
+                                           size_t keep_count, size_t *count,
+                                           amct_error *err);
+
+#endif
