@@ -8,11 +8,11 @@ feeds; sums over the tensors are taken there, so that no tensor leaves TensorFlo
 import json
 import math
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Union
 
 import numpy as np
 
-from . import _arguments, _compare_report, errors
+from . import _arguments, _compare_report, _core, errors
 from ._compare_report import Comparison
 from ._ops import tf, v1
 
@@ -20,6 +20,8 @@ _PB_SUFFIX = "quantized.pb"
 _JSON_SUFFIX = "quant.json"
 _FLOAT = "float/"
 _QUANTIZED = "quantized/"
+_ENTERS = ("Enter", "RefEnter")
+_EXITS = ("Exit", "RefExit")
 
 
 def compare(
@@ -68,10 +70,10 @@ def compare(
         pairs = _layer_pairs(definition, origins, quantized_pb)
         pairs += [_Pair(name, "output", name, name, []) for name in outputs]
         _check_pairs(graph, pairs, outputs, float_pb, quantized_pb)
+        pairs = _outside_loops(graph, pairs)
         fetches = [_sums(graph, pair) for pair in pairs]
         feed_dicts = [_feed_dict(graph, batch, pairs) for batch in batches]
-        totals = _run(graph, fetches, feed_dicts)
-    rows = sorted(map(_measure, pairs, totals), key=_quality)
+        rows = sorted(_run(graph, pairs, fetches, feed_dicts), key=_quality)
     print(_compare_report.table(rows))
     if html is not None:
         _compare_report.write_html(html, rows, float_pb, quantized_pb)
@@ -97,6 +99,9 @@ def _import(path: str, prefix: str) -> Any:
         definition.ParseFromString(data)
     except Exception as error:  # DecodeError of whichever protobuf TensorFlow brings
         raise errors.FormatError("{} is no frozen model: {}".format(path, error)) from error
+    for node in definition.node:
+        if node.op in _ENTERS:  # loops of one name would be one loop
+            node.attr["frame_name"].s = prefix.encode() + node.attr["frame_name"].s
     try:
         tf.import_graph_def(definition, name=prefix[:-1])
     except ValueError as error:
@@ -244,6 +249,38 @@ def _check_pairs(
             )
 
 
+def _looped(graph: Any) -> Set[Any]:
+    """Ops inside v1 while loops."""
+    waiting = [(op, 1) for op in graph.get_operations() if op.type in _ENTERS]
+    seen = set(waiting)
+    for op, depth in waiting:  # grows
+        readers = {reader for tensor in op.outputs for reader in tensor.consumers()}
+        for reader in readers:
+            state = (reader, depth + (reader.type in _ENTERS) - (reader.type in _EXITS))
+            if state[1] > 0 and state not in seen:
+                seen.add(state)
+                waiting.append(state)
+    return {op for op, _ in seen}
+
+
+def _outside_loops(graph: Any, pairs: List[_Pair]) -> List[_Pair]:
+    """Those that can be looked at; a tensor of a loop has a value each turn."""
+    looped = _looped(graph)
+    outside = []
+    for pair in pairs:
+        if graph.get_operation_by_name(_QUANTIZED + pair.node) in looped:
+            _leave_out(pair, "inside a while loop")
+        else:
+            outside.append(pair)
+    return outside
+
+
+def _leave_out(pair: _Pair, reason: str) -> None:
+    _core.write_log(
+        _core.LEVELS.index("warning"), "compare", "{} is left out: {}".format(pair.layer, reason)
+    )
+
+
 # ---- the sums ----
 
 
@@ -273,23 +310,45 @@ def _sums(graph: Any, pair: _Pair) -> Any:
     return tf.stack(sums + [tf.add_n(list(column)) for column in zip(*counts)])
 
 
-def _run(graph: Any, fetches: List[Any], feed_dicts: List[Dict[Any, Any]]) -> List[List[float]]:
-    totals = [[0.0] * 6 for _ in fetches]
+def _try_each(session: Any, fetches: List[Any], feed: Dict[Any, Any]) -> List[Any]:
+    """The values; None for those of a branch not taken."""
+    try:
+        return session.run(fetches, feed)
+    except tf.errors.InvalidArgumentError as error:
+        values: List[Any] = []
+        for fetch in fetches:
+            try:
+                values.append(session.run(fetch, feed))
+            except tf.errors.InvalidArgumentError:
+                values.append(None)
+        if all(value is None for value in values):
+            raise ValueError(
+                "the models do not run on these feeds: {}".format(error.message)
+            ) from error
+        return values
+
+
+def _run(
+    graph: Any, pairs: List[_Pair], fetches: List[Any], feed_dicts: List[Dict[Any, Any]]
+) -> List[Comparison]:
+    totals: List[Any] = [None] * len(fetches)
     with v1.Session(graph=graph) as session:
         for feed in feed_dicts:
-            try:
-                values = session.run(fetches, feed)
-            except tf.errors.InvalidArgumentError as error:
-                raise ValueError(
-                    "the models do not run on these feeds: {}".format(error.message)
-                ) from error
-            for total, sums in zip(totals, values):
-                total[:] = [a + float(b) for a, b in zip(total, sums)]
-    return totals
+            for i, sums in enumerate(_try_each(session, fetches, feed)):
+                if sums is not None:
+                    totals[i] = sums if totals[i] is None else totals[i] + sums
+    for pair, total in zip(pairs, totals):
+        if total is None:
+            _leave_out(pair, "in a branch never taken")
+    return [
+        _measure(pair, *map(float, total))
+        for pair, total in zip(pairs, totals)
+        if total is not None
+    ]
 
 
-def _measure(pair: _Pair, total: List[float]) -> Comparison:
-    f2, q2, fq, d2, clipped, count = total
+def _measure(pair: _Pair, *sums: float) -> Comparison:
+    f2, q2, fq, d2, clipped, count = sums
     if math.isnan(d2) or math.isinf(d2):
         sqnr = cosine = math.nan
     else:

@@ -21,7 +21,7 @@ def export_stock(quantized_pb: str, save_path: str) -> None:
       FormatError, GraphError, FileError: the model is no pb, is no sound graph, or a file
         cannot be read or written.
       UnsupportedError: the model has no quantization ops, or some that have no stock form:
-        of half or double, inside loops, with factors that are not constant.
+        of half or double, or with factors that are not constant.
     """
     _core.export_stock(
         _arguments.path("quantized_pb", quantized_pb),

@@ -69,6 +69,7 @@ static const char *cast(stock *s, const char *part, amct_dtype from, amct_dtype 
   return amct_spec_name(spec);
 }
 
+/* Inside a loop it belongs to the frame of what the op reads. */
 static const char *constant(stock *s, const char *part, amct_dtype type,
                             const amct_shape *shape, const void *data) {
   size_t bytes = amct_dtype_bytes(type);
@@ -76,6 +77,10 @@ static const char *constant(stock *s, const char *part, amct_dtype type,
     bytes *= (size_t)shape->dims[i];
   amct_spec *spec = add_part(s, part, "Const");
   amct_spec_tensor(spec, type, shape, data, bytes);
+  if (amct_map_get(&s->inside, s->node)) {
+    const amct_edge turn = {s->node->inputs[0].node, AMCT_CONTROL};
+    amct_spec_input(spec, amct_edge_text(turn));
+  }
   return amct_spec_name(spec);
 }
 
@@ -370,9 +375,6 @@ static amct_status check_node(const stock *s, const replacement *r, amct_error *
     return amct_fail(err, AMCT_UNSUPPORTED, node->name,
                      "%s \"%s\" is of type %s: only FLOAT has stock ops", node->op,
                      node->name, amct_dtype_name(type));
-  if (amct_map_get(&s->inside, node))
-    return amct_fail(err, AMCT_UNSUPPORTED, node->name,
-                     "%s \"%s\" is inside a while loop", node->op, node->name);
   return AMCT_OK;
 }
 

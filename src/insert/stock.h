@@ -24,7 +24,7 @@
  *
  * @return AMCT_OK; AMCT_BAD_GRAPH (an input or attribute missing, or with a value that
  * the ops do not take); AMCT_UNSUPPORTED (another type than float, factors that are not
- * constant, an op inside a loop). The graph is as it was then.
+ * constant). The graph is as it was then.
  */
 AMCT_NODISCARD amct_status amct_stock(amct_graph *graph, size_t *count, amct_error *err);
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import amct_tensorflow as amct
 import models
 import random_nets
+from test_flow_live import old_control_flow
 from test_ops import away
 
 v1 = tf.compat.v1
@@ -120,6 +121,35 @@ def test_names_are_the_users(tmp_path):
         ("b/conv", "Conv2D", "b/norm"), ("b/norm", "output", "b/norm"),
     ]  # fmt: skip
     assert min(row.sqnr_db for row in rows) > 25
+
+
+def test_layers_that_cannot_be_looked_at(capfd):
+    """Those of loops and of branches not taken are left out, with a warning."""
+    with tf.Graph().as_default() as graph, old_control_flow():
+        x = v1.placeholder(tf.float32, (None,) + models.IMAGE, name="input")
+        flag = v1.placeholder_with_default(True, [], name="flag")
+        w = np.random.RandomState(1).normal(size=(1, 1, 3, 3)).astype(F32)
+
+        def conv(name):
+            return lambda i=0, y=x: tf.nn.conv2d(y, w, strides=[1, 1, 1, 1], padding="SAME", name=name)
+
+        y = v1.cond(flag, conv("taken"), conv("other"))
+        y = v1.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, conv("turn")(i, y)), [0, y])[1]
+    graph.get_operation_by_name("while/Exit_1")  # an output that is the end of a loop
+    pb = models.write_pb(graph.as_graph_def(), "model.pb")
+    feed = {"input": models.images(4)}
+    amct.create_quant_config("config.json", graph, batch_num=2)
+    amct.quantize_model(graph, "config.json", "record.txt")
+    with v1.Session(graph=graph) as session:
+        for taken in (True, False, True, False):
+            session.run("while/Exit_1:0", {"input:0": feed["input"], "flag:0": taken})
+    amct.save_model(pb, ["while/Exit_1"], "record.txt", "model")
+    rows = amct.compare(pb, "model_quantized.pb", ["while/Exit_1"], feed)
+    assert {row.layer for row in rows} == {"cond/taken", "while/Exit_1"}
+    warned = capfd.readouterr().err
+    assert "cond/other is left out: in a branch" in warned and "while/turn is left out: inside a while loop" in warned
+    both = amct.compare(pb, "model_quantized.pb", ["while/Exit_1"], [feed, dict(feed, flag=False)])
+    assert {row.layer for row in both} == {"cond/taken", "cond/other", "while/Exit_1"}
 
 
 # ---- the report ----

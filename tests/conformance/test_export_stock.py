@@ -13,6 +13,8 @@ import tensorflow as tf
 import amct_tensorflow as amct
 import models
 import random_nets
+from test_flow_control import looping
+from test_flow_live import old_control_flow
 from test_ops import F32, MAKERS, assert_bits, node, numbers, quant
 
 v1 = tf.compat.v1
@@ -40,7 +42,7 @@ def flush(x):
 
 def compare(path, fetches, feed):
     """Exports a quantized pb and runs both."""
-    feed = {name: flush(x) for name, x in feed.items()}
+    feed = {name: flush(x) if x.dtype == F32 else x for name, x in feed.items()}
     amct.export_stock(str(path), "out/net")
     before, after = ops_of(path), ops_of("out/net_stock.pb")
     assert set(before.values()) & set(OURS) and not set(after.values()) & set(OURS)
@@ -155,6 +157,40 @@ def test_shifts(shift, tmp_path):
     compare("shifted_quantized.pb", tensors_of("shifted_quantized.pb"), {"x:0": random_nets.pictures(5)})
 
 
+def calibrated(graph, outputs, feed, batch_num):
+    """Path of the quantized pb of a graph that one run calibrates."""
+    pb = models.write_pb(graph.as_graph_def(), "model.pb")
+    graph = models.load(pb)
+    amct.create_quant_config("config.json", graph, batch_num=batch_num)
+    amct.quantize_model(graph, "config.json", "record.txt")
+    with v1.Session(graph=graph) as session:
+        session.run([name + ":0" for name in outputs], feed)
+    amct._core.flush_calibration("record.txt")
+    amct.save_model(pb, outputs, "record.txt", "model")
+    return "model_quantized.pb"
+
+
+@pytest.mark.parametrize("captured", [True, False])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_loops(depth, captured):
+    feed = {models.INPUT: models.images(4)}
+    pb = calibrated(looping(depth, captured), ["output"], feed, 3 * 2**depth)
+    compare(pb, ["output:0"], feed)
+
+
+def test_branches():
+    with tf.Graph().as_default() as graph, old_control_flow():
+        x = v1.placeholder(tf.float32, (None,) + models.IMAGE, name="input")
+        flag = v1.placeholder_with_default(True, [], name="flag")
+        w = [np.random.RandomState(i).normal(size=(1, 1, 3, 4)).astype(F32) for i in (1, 2)]
+        y = [lambda i=i: tf.nn.conv2d(x, w[i], strides=[1, 1, 1, 1], padding="SAME") for i in (0, 1)]
+        tf.identity(v1.cond(flag, *y), name="output")
+    pb = calibrated(graph, ["output"], {models.INPUT: models.images(4)}, 1)
+    assert list(ops_of(pb).values()).count("AscendDequant") == 1
+    for flag in (True, False):
+        compare(pb, ["output:0"], {models.INPUT: models.images(4), "flag:0": np.array(flag)})
+
+
 def test_names_and_int8_weights(tmp_path):
     _, quantized = random_nets.quantize(1, tmp_path / "net")
     amct.export_stock(quantized, str(tmp_path / "made" / "net"))
@@ -222,20 +258,6 @@ def test_refused_models():
            lambda g: node(g, "AscendDequant", [ones(), np.ones(1, np.uint64)], F32, name="window/d", ksize=[0, 3]))  # fmt: skip
     refuse(amct.GraphError, ["odd/w", "offset_w has 3 values"],
            lambda g: node(g, "AscendWeightQuant", [np.ones((1, 1, 2, 3), np.int8), np.ones(3, np.int8)], F32, name="odd/w"))  # fmt: skip
-
-
-def test_refused_in_a_loop():
-    def loop(graph):
-        v1.disable_control_flow_v2()
-        with v1.control_dependencies(None):
-            x = tf.constant(ones())
-            v1.while_loop(
-                lambda i, _: i < 3,
-                lambda i, y: (i + 1, node(graph, "AscendQuant", [y], F32, name="turn", scale=1.0, offset=0.0)),
-                [tf.constant(0), x],
-            )
-
-    refuse(amct.UnsupportedError, ["turn", "inside a while loop"], loop)
 
 
 def test_refused_arguments(tmp_path):
