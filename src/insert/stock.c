@@ -15,6 +15,7 @@ typedef struct stock {
   amct_map inside; /* nodes inside loops */
   amct_arena scratch;
   amct_node *node;
+  bool short_of_memory; /* a name could not be made */
 } stock;
 
 static const amct_dtype k_float = AMCT_DTYPE_FLOAT, k_double = AMCT_DTYPE_DOUBLE;
@@ -27,6 +28,7 @@ static amct_spec *add_part(stock *s, const char *part, const char *op) {
   if (!part) return amct_edits_replace(s->edits, s->node, op);
   const char *name = amct_edits_free_name(
       s->edits, amct_arena_format(&s->scratch, "%s/%s", s->node->name, part));
+  s->short_of_memory = s->short_of_memory || !name;
   if (!name) return NULL;
   amct_spec *spec = amct_edits_add(s->edits, name, op, s->node, true);
   amct_spec_device(spec, s->node->device);
@@ -100,7 +102,8 @@ static const char *multiply(stock *s, const char *part, const char *x,
   const char *names[] = {amct_arena_format(&s->scratch, "%s_by", scope),
                          amct_arena_format(&s->scratch, "%s_wide", scope),
                          amct_arena_format(&s->scratch, "%s_exact", scope)};
-  if (!names[0] || !names[1] || !names[2]) return NULL; /* its reader reports it */
+  s->short_of_memory = s->short_of_memory || !names[0] || !names[1] || !names[2];
+  if (s->short_of_memory) return NULL;
   const char *factor = constant(s, names[0], k_double, shape, by);
   const char *wide = cast(s, names[1], k_float, k_double, x);
   const char *exact = binary(s, names[2], "Mul", k_double, wide, factor);
@@ -386,6 +389,7 @@ static amct_status replace_all(stock *s, size_t *count, amct_error *err) {
     if (!r) continue;
     AMCT_TRY(check_node(s, r, err));
     AMCT_TRY(r->replace(s, err));
+    if (s->short_of_memory) return amct_fail_memory(err);
     amct_arena_free(&s->scratch);
     (*count)++;
   }
