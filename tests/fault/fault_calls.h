@@ -5,6 +5,7 @@
 
 #include "amct/export.h"
 #include "amct/inspect.h"
+#include "amct/retrain.h"
 #include "fault/fault_net.h"
 
 static inline amct_status run_create_config(const net *n, amct_error *err) {
@@ -112,6 +113,31 @@ static inline amct_status run_compare_records(const net *n, amct_error *err) {
   return status;
 }
 
+static inline amct_status run_retrain_config(const net *n, amct_error *err) {
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  return amct_create_quant_retrain_config(&source,
+                                          temp_path(&n->folder, "made/config.json"),
+                                          temp_path(&n->folder, "retrain.cfg"), err);
+}
+
+static inline amct_status run_retrain_model(const net *n, amct_error *err) {
+  const amct_source source = {.path = temp_path(&n->folder, "net.pb")};
+  amct_calibration *edits = NULL;
+  const amct_status status = amct_create_quant_retrain_model(
+      &edits, &source, temp_path(&n->folder, "retrain.json"),
+      temp_path(&n->folder, "empty.txt"), err);
+  assert_true(!edits == (status != AMCT_OK));
+  amct_calibration_free(edits);
+  return status;
+}
+
+static inline amct_status run_retrain_save(const net *n, amct_error *err) {
+  const char *const names[] = {"prob"};
+  return amct_save_quant_retrain_model(
+      temp_path(&n->folder, "trained.pb"), (amct_strings){names, 1},
+      temp_path(&n->folder, "trained.txt"), temp_path(&n->folder, "made/model"), err);
+}
+
 typedef struct call {
   const char *name;
   amct_status (*run)(const net *n, amct_error *err);
@@ -123,6 +149,11 @@ static const call k_calls[] = {
     {"create_quant_config, cfg", run_create_from_cfg, {"made/config.json"}},
     {"quantize_model", run_quantize, {"made/record.txt"}},
     {"save_model", run_save, {"made/model_quant.json", "made/model_quantized.pb"}},
+    {"create_quant_retrain_config", run_retrain_config, {"made/config.json"}},
+    {"create_quant_retrain_model", run_retrain_model, {NULL}},
+    {"save_quant_retrain_model",
+     run_retrain_save,
+     {"made/model_quant.json", "made/model_quantized.pb"}},
     {"fuse_model", run_fuse, {"made/model_fused.pb"}},
     {"export_stock", run_export_stock, {"made/model_stock.pb"}},
     {"describe_plan", run_describe, {NULL}},

@@ -51,6 +51,36 @@ static const char k_other_net[] =
     "new = Identity(relu)\n";
 static const char k_other_record[] =
     FACTORS("conv", ONE_WEIGHT) FACTORS("depthwise", FOUR_WEIGHTS) FACTORS("new", "");
+/* The network as it is frozen after retraining: of its first layer and the last. */
+static const char k_trained_net[] =
+    "x = Placeholder() {shape=[?,8,8,3]}\n"
+    "w = Const() {value=float[3,3,3,4](ramp)}\n"
+    "g = Const() {value=float[4](4,2,1,3)}\n"
+    "v = Const() {value=float[4](3.75,15.75,1,2)}\n"
+    "m = Const() {value=float[256,2](0.001)}\n"
+    "s = Const() {value=int32[2](-1,256)}\n"
+    "high = Const() {value=float[](1.5)}\n"
+    "high/read = Identity(high)\n"
+    "low = Const() {value=float[](-1)}\n"
+    "conv/ULQ/Ulq = Ulq(x, high/read, low) {layer_name=\"conv\"}\n"
+    "conv/ARQ/ArqRetrain = ArqRetrain(w) {layer_name=\"conv\"}\n"
+    "conv = Conv2D(conv/ULQ/Ulq, conv/ARQ/ArqRetrain) {strides=[1,1,1,1], "
+    "padding=\"SAME\"}\n"
+    "norm = FusedBatchNormV3(conv, g, g, g, v) {epsilon=0.25, is_training=false}\n"
+    "flat = Reshape(norm, s)\n"
+    "fc/ULQ/Ulq = Ulq(flat, high/read, low) {layer_name=\"fc\"}\n"
+    "fc/ARQ/ArqRetrain = ArqRetrain(m) {layer_name=\"fc\"}\n"
+    "fc = MatMul(fc/ULQ/Ulq, fc/ARQ/ArqRetrain)\n"
+    "prob = Softmax(fc)\n";
+static const char k_trained_record[] =
+    FACTORS("conv", FOUR_WEIGHTS) FACTORS("fc", ONE_WEIGHT);
+static const char k_retrain_config[] =
+    "{\"version\":1,\"batch_num\":2,\"conv\":{\"retrain_data_config\":{\"clip_max\":1,"
+    "\"clip_min\":-1}},\"pool\":{},\"type:MatMul\":{}}";
+static const char k_retrain_cfg[] =
+    "batch_num: 2 skip_layers: \"po*\" quant_skip_types: \"MatMul\"\n"
+    "override_layer_types { layer_type: \"Conv2D\"\n"
+    "  retrain_data_quant_config { ulq_quantize { fixed_min: true } } }\n";
 static const char k_config[] = "{\"version\":1,\"skip_fusion_layers\":[\"conv\"],"
                                "\"conv\":{},\"depthwise\":{},\"pool\":{},\"fc\":{}}";
 static const char k_cfg[] =
@@ -85,6 +115,10 @@ static inline int net_make(void **state) {
   temp_write(temp_path(&n->folder, "record.txt"), k_record);
   temp_write(temp_path(&n->folder, "config.json"), k_config);
   temp_write(temp_path(&n->folder, "simple.cfg"), k_cfg);
+  write_graph(n, "trained.pb", amct_slice_of(k_trained_net));
+  temp_write(temp_path(&n->folder, "trained.txt"), k_trained_record);
+  temp_write(temp_path(&n->folder, "retrain.json"), k_retrain_config);
+  temp_write(temp_path(&n->folder, "retrain.cfg"), k_retrain_cfg);
   const char *const outputs[] = {"prob"};
   assert_int_equal(amct_save_model(temp_path(&n->folder, "net.pb"),
                                    (amct_strings){outputs, 1},
