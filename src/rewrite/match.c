@@ -51,16 +51,22 @@ bool amct_row_takes(const amct_row *row, const char *op) {
   return amct_ops_have(row->ops, op);
 }
 
+bool amct_reads_shape(const amct_use *use) {
+  return use->input == 0 && use->node->data_count == 1 &&
+         strcmp(use->node->op, "Shape") == 0;
+}
+
 /* ---- matching ---- */
 
 /* Who else reads a node that its row alone may read: one use by `reader` is the pattern's
- * own, and orphans are none. */
+ * own, and orphans are none; nor are Shapes, if they may read it. */
 static const amct_node *other_reader(const run *r, const amct_node *node,
-                                     const amct_node *reader) {
+                                     const amct_node *reader, bool shape_use) {
   bool own = false;
   for (uint32_t i = 0; i < node->use_count; i++) {
     const amct_use *use = &node->uses[i];
     if (amct_map_get(&r->pass.plan->orphans, use->node)) continue;
+    if (shape_use && amct_reads_shape(use)) continue;
     if (own || use->node != reader || use->input >= reader->data_count) return use->node;
     own = true;
   }
@@ -69,8 +75,8 @@ static const amct_node *other_reader(const run *r, const amct_node *node,
 
 /* AMCT_OUT_OF_MEMORY, or reason set or not. */
 static amct_status check_sole_use(run *r, const char *what, const amct_node *node,
-                                  const amct_node *reader) {
-  const amct_node *other = other_reader(r, node, reader);
+                                  const amct_node *reader, bool shape_use) {
+  const amct_node *other = other_reader(r, node, reader, shape_use);
   if (other)
     return amct_decline(&r->pass, "%s \"%s\" is also read by %s \"%s\"", what, node->name,
                         other->op, other->name);
@@ -125,7 +131,8 @@ static amct_status match_row(run *r, uint8_t index, amct_edge edge,
                          : match_wrong_op(r, index, node);
   match->node[index] = node;
   match->edge[index] = edge;
-  if (reader && row->sole_use && check_sole_use(r, row->name, node, reader) != AMCT_OK)
+  if (reader && row->sole_use &&
+      check_sole_use(r, row->name, node, reader, row->shape_use) != AMCT_OK)
     return AMCT_OUT_OF_MEMORY;
   for (uint32_t i = 0; i < AMCT_ROW_INPUTS && !r->pass.reason; i++) {
     const uint32_t at = swapped && i < 2 ? 1 - i : i;
@@ -148,8 +155,9 @@ amct_status amct_match_row(amct_pass *pass, uint8_t index, amct_edge edge,
 
 amct_status amct_check_sole_use(amct_pass *pass, const char *what, const amct_node *node,
                                 const amct_node *reader, amct_error *err) {
-  return check_sole_use(pass->run, what, node, reader) == AMCT_OK ? AMCT_OK
-                                                                  : amct_fail_memory(err);
+  return check_sole_use(pass->run, what, node, reader, false) == AMCT_OK
+             ? AMCT_OK
+             : amct_fail_memory(err);
 }
 
 amct_status amct_pass_shapes(amct_pass *pass, const amct_shapes **shapes,

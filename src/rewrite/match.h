@@ -11,7 +11,7 @@
 #include "op/shapes.h"
 #include "rewrite/plan.h"
 
-enum { AMCT_ROWS_MAX = 12, AMCT_ROW_INPUTS = 6 };
+enum { AMCT_ROWS_MAX = 16, AMCT_ROW_INPUTS = 6 };
 
 /** One node of a pattern. Since nothing is fed by its own root, an input of 0 means
  * "any". */
@@ -22,10 +22,11 @@ typedef struct amct_row {
   const char *sums; /* "C|D": ops taken too if one operand, either, is a vector; that is
                        input 1 */
   uint8_t input[AMCT_ROW_INPUTS]; /* rows that feed data inputs 0, 1, ... */
-  bool vector;   /* a parameter that is seen through Reshape and the like */
-  bool sole_use; /* read by its row alone, and not a model output */
-  bool optional; /* may be absent: then its first input stands in its place */
-  bool layer;    /* what the rule folds into */
+  bool vector;    /* a parameter that is seen through Reshape and the like */
+  bool sole_use;  /* read by its row alone, and not a model output */
+  bool shape_use; /* a Shape may read it too */
+  bool optional;  /* may be absent: then its first input stands in its place */
+  bool layer;     /* what the rule folds into */
 } amct_row;
 
 /** What the rows matched. node[row] is NULL for an optional row that is absent; for a
@@ -90,6 +91,8 @@ const amct_rule *amct_rule_at(size_t i, const char **summary);
 
 /** True if `op` is one of the ops of a row, "A|B|C". */
 bool amct_row_takes(const amct_row *row, const char *op);
+/** True if a Shape reads the node there: no value of it. */
+bool amct_reads_shape(const amct_use *use);
 /** True if `op` is one of the ops of a list "A|B|C"; NULL is an empty list. */
 bool amct_ops_have(const char *ops, const char *op);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rewrite/norm_folds.h"
 
+#include "op/constraints.h"
 #include "rewrite/fold_values.h"
 #include "rewrite/vectors.h"
 
@@ -44,17 +45,34 @@ static amct_status check_norm(amct_pass *pass, const amct_node *norm) {
   return AMCT_OK;
 }
 
+static bool is_op(const amct_node *node, const char *op) {
+  return node && strcmp(node->op, op) == 0;
+}
+
+static bool is_norm(const amct_node *node) {
+  return amct_ops_have(AMCT_NORM_OPS, node->op);
+}
+
+/* True if the addition, where it has a layout, has that of `node`. */
+static bool format_fits(const amct_node *sum, const amct_node *node) {
+  return !is_op(sum, "BiasAdd") || amct_node_format(sum) == amct_node_format(node);
+}
+
 static amct_status check_layer(amct_pass *pass, const amct_match *m) {
-  const amct_node *norm = m->node[ROW_NORM], *conv = m->node[ROW_CONV];
-  const amct_node *sum = m->node[ROW_SUM];
-  if (!is_float(norm, "T") || !is_float(norm, "U") || !is_float(conv, "T") ||
-      (sum && !is_float(sum, "T")))
+  const amct_node *root = m->node[ROW_NORM], *conv = m->node[ROW_CONV];
+  const amct_node *sum = m->node[ROW_SUM], *outer = m->node[ROW_OUTER];
+  char text[AMCT_REASON_BYTES];
+  if (!is_float(root, "T") || !is_float(root, "U") || !is_float(conv, "T") ||
+      (sum && !is_float(sum, "T")) || (outer && !is_float(outer, "T")))
     return amct_decline(pass, "is not float32 throughout, \"%s\" included", conv->name);
-  const amct_format format = amct_node_format(norm);
-  const bool has_format = sum && strcmp(sum->op, "BiasAdd") == 0;
-  if (format == AMCT_FORMAT_OTHER || amct_node_format(conv) != format ||
-      (has_format && amct_node_format(sum) != format))
+  const amct_format format = amct_node_format(conv);
+  const bool moved = is_op(m->node[ROW_MOVE], "Reshape"); /* to another layout, perhaps */
+  if (format == AMCT_FORMAT_OTHER || !format_fits(sum, conv) ||
+      (is_norm(root) && !moved && amct_node_format(root) != format) ||
+      !format_fits(outer, root))
     return amct_decline(pass, "data_format differs from that of \"%s\"", conv->name);
+  if (is_op(conv, "MatMul") && amct_constraint_broken(conv, text))
+    return amct_decline(pass, "\"%s\": %s", conv->name, text);
   return AMCT_OK;
 }
 
@@ -68,46 +86,61 @@ static amct_status decline_count(amct_pass *pass, const char *name,
                       name, source->name, (long long)channels, owner);
 }
 
-/* The bias as it is added: along the channels of the convolution. */
-static bool bias_fits(const amct_match *m, const amct_shape *shape, int64_t channels) {
-  if (strcmp(m->node[ROW_SUM]->op, "BiasAdd") == 0)
-    return shape->rank == 1 && shape->dims[0] == channels;
-  const bool nchw = amct_node_format(m->node[ROW_CONV]) == AMCT_NCHW;
-  if (amct_vector_count(shape) != channels || shape->rank > 4) return false;
+/* The bias as it is added to a tensor of as many axes as the layer's weight has: along
+ * the channels, which are axis 1 (NCHW) or the last. */
+static bool bias_fits(const amct_node *sum, const amct_shape *shape, bool nchw,
+                      int32_t rank, int64_t channels) {
+  if (is_op(sum, "BiasAdd")) return shape->rank == 1 && shape->dims[0] == channels;
+  if (amct_vector_count(shape) != channels || shape->rank > rank) return false;
   return channels == 1 || amct_vector_axis(shape) == (nchw ? 1 : 3);
 }
 
-static amct_status check_bias(amct_pass *pass, const amct_match *m, int64_t channels,
-                              amct_error *err) {
+/* The bias that `sum` adds; `like` has the layout of what it is added to. */
+static amct_status check_bias(amct_pass *pass, const amct_norm_fold *fold, int sum,
+                              int bias, const amct_node *like, amct_error *err) {
+  const amct_match *m = fold->match;
   const amct_shapes *shapes = NULL;
-  const amct_node *source = m->node[ROW_BIAS], *conv = m->node[ROW_CONV];
-  if (!source || amct_plan_fold(pass->plan, conv))
-    return AMCT_OK; /* no bias, or that of an earlier fold, which has no value yet */
+  const amct_node *source = m->node[bias], *conv = m->node[ROW_CONV];
+  if (!source) return AMCT_OK;
   AMCT_TRY(amct_pass_shapes(pass, &shapes, err));
-  const amct_shape shape = amct_shapes_of(shapes, m->edge[ROW_BIAS]);
-  if (!bias_fits(m, &shape, channels))
-    return decline_count(pass, "bias", source, channels, conv->name);
+  const amct_shape shape = amct_shapes_of(shapes, m->edge[bias]);
+  const int32_t rank = sum == ROW_OUTER ? 4 : amct_op_find(conv->op)->weight_rank;
+  const bool nchw = amct_node_format(like) == AMCT_NCHW;
+  if (!bias_fits(m->node[sum], &shape, nchw, rank, fold->channels))
+    return decline_count(pass, "bias", source, fold->channels, conv->name);
   if (amct_param_dtype(source) != AMCT_DTYPE_FLOAT)
     return amct_decline(pass, "bias \"%s\" is not float32", source->name);
   return AMCT_OK;
 }
 
-amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold, amct_error *err) {
-  const amct_match *m = fold->match;
-  const amct_node *conv = m->node[ROW_CONV];
+static amct_status check_weight(amct_pass *pass, amct_norm_fold *fold, amct_error *err) {
+  const amct_node *conv = fold->match->node[ROW_CONV];
+  const amct_node *weight = fold->match->node[ROW_WEIGHT];
+  const amct_op *op = amct_op_find(conv->op);
   amct_shape shape;
-  if (is_excluded(pass, conv->name))
-    return amct_decline(pass, "fusion into \"%s\" is switched off", conv->name);
-  AMCT_TRY(check_norm(pass, m->node[ROW_NORM]));
-  if (!pass->reason) AMCT_TRY(check_layer(pass, m));
-  if (pass->reason) return AMCT_OK;
-  AMCT_TRY(amct_param_shape(m->node[ROW_WEIGHT], &shape, err));
-  if (shape.rank != 4 || amct_param_dtype(m->node[ROW_WEIGHT]) != AMCT_DTYPE_FLOAT)
-    return amct_decline(pass, "weights of \"%s\" are not float32 of rank 4", conv->name);
-  fold->channels = amct_op_channels(amct_op_find(conv->op), &shape).channels;
+  AMCT_TRY(amct_param_shape(weight, &shape, err));
+  if (shape.rank != op->weight_rank || amct_param_dtype(weight) != AMCT_DTYPE_FLOAT)
+    return amct_decline(pass, "weights of \"%s\" are not float32 of rank %d", conv->name,
+                        (int)op->weight_rank);
+  fold->channels = amct_op_channels(op, &shape).channels;
   if (fold->channels <= 0)
     return amct_decline(pass, "\"%s\" has an unknown number of channels", conv->name);
-  return check_bias(pass, m, fold->channels, err);
+  return AMCT_OK;
+}
+
+amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold, amct_error *err) {
+  const amct_match *m = fold->match;
+  const amct_node *conv = m->node[ROW_CONV], *root = m->node[ROW_NORM];
+  if (is_excluded(pass, conv->name))
+    return amct_decline(pass, "fusion into \"%s\" is switched off", conv->name);
+  if (is_norm(root)) AMCT_TRY(check_norm(pass, root));
+  if (!pass->reason) AMCT_TRY(check_layer(pass, m));
+  if (!pass->reason) AMCT_TRY(check_weight(pass, fold, err));
+  /* the bias of an earlier fold has no value yet, and fits */
+  if (!pass->reason && !amct_plan_fold(pass->plan, conv))
+    AMCT_TRY(check_bias(pass, fold, ROW_SUM, ROW_BIAS, conv, err));
+  if (pass->reason) return AMCT_OK;
+  return check_bias(pass, fold, ROW_OUTER, ROW_OUTER_BIAS, root, err);
 }
 
 amct_status amct_norm_check_counts(amct_pass *pass, const amct_match *m, int64_t channels,
@@ -137,27 +170,37 @@ static amct_edge original(const amct_pass *pass, amct_edge edge) {
   return made ? made->from : edge;
 }
 
+static amct_fold_ref norm_step(const amct_pass *pass, const amct_norm_fold *fold) {
+  const amct_match *m = fold->match;
+  amct_fold_ref step = {.kind = AMCT_FOLD_BATCH_NORM,
+                        .scale = original(pass, m->edge[ROW_SCALE]),
+                        .offset = original(pass, m->edge[ROW_OFFSET]),
+                        .mean = original(pass, m->edge[ROW_MEAN]),
+                        .variance = original(pass, m->edge[ROW_VARIANCE]),
+                        .epsilon = 1e-4f, /* TensorFlow's default */
+                        .first = fold->first,
+                        .total = fold->total};
+  amct_attr_float(m->node[ROW_NORM], "epsilon", &step.epsilon);
+  return step;
+}
+
+static amct_fold_ref bias_step(amct_edge bias) {
+  return (amct_fold_ref){.kind = AMCT_FOLD_BIAS, .bias = bias};
+}
+
 static amct_status list_steps(amct_pass *pass, amct_norm_fold *fold, amct_error *err) {
   const amct_match *m = fold->match;
   const amct_fold *earlier = amct_plan_fold(pass->plan, m->node[ROW_CONV]);
-  const size_t before = earlier ? earlier->steps.count : m->node[ROW_SUM] != NULL;
-  fold->steps = amct_arena_array(pass->arena, before + 1, sizeof *fold->steps);
+  size_t count = earlier ? earlier->steps.count : m->node[ROW_SUM] != NULL;
+  fold->steps = amct_arena_array(pass->arena, count + 2, sizeof *fold->steps);
   if (!fold->steps) return amct_fail_memory(err);
   if (earlier)
-    memcpy(fold->steps, earlier->steps.at, before * sizeof *fold->steps);
-  else if (before)
-    fold->steps[0] = (amct_fold_ref){.kind = AMCT_FOLD_BIAS, .bias = m->edge[ROW_BIAS]};
-  amct_fold_ref *norm = &fold->steps[before];
-  *norm = (amct_fold_ref){.kind = AMCT_FOLD_BATCH_NORM,
-                          .scale = original(pass, m->edge[ROW_SCALE]),
-                          .offset = original(pass, m->edge[ROW_OFFSET]),
-                          .mean = original(pass, m->edge[ROW_MEAN]),
-                          .variance = original(pass, m->edge[ROW_VARIANCE]),
-                          .epsilon = 1e-4f, /* TensorFlow's default */
-                          .first = fold->first,
-                          .total = fold->total};
-  amct_attr_float(m->node[ROW_NORM], "epsilon", &norm->epsilon);
-  fold->count = before + 1;
+    memcpy(fold->steps, earlier->steps.at, count * sizeof *fold->steps);
+  else if (count)
+    fold->steps[0] = bias_step(m->edge[ROW_BIAS]);
+  if (m->node[ROW_OUTER]) fold->steps[count++] = bias_step(m->edge[ROW_OUTER_BIAS]);
+  fold->steps[count++] = fold->step ? *fold->step : norm_step(pass, fold);
+  fold->count = count;
   return AMCT_OK;
 }
 
@@ -188,8 +231,39 @@ amct_status amct_norm_commit(amct_pass *pass, const amct_norm_fold *fold, amct_s
   amct_spec_input(sum, m->node[ROW_CONV]->name);
   amct_spec_input(sum, bias);
   amct_spec_type(sum, "T", AMCT_DTYPE_FLOAT);
-  const bool nchw = amct_node_format(m->node[ROW_NORM]) == AMCT_NCHW;
+  const bool nchw = amct_node_format(m->node[ROW_CONV]) == AMCT_NCHW;
   amct_spec_text(sum, "data_format", nchw ? "NCHW" : "NHWC");
   return amct_plan_note(pass->plan, m->node[ROW_CONV], fold->steps, fold->count, bias,
                         err);
+}
+
+void amct_norm_absorb(amct_pass *pass, amct_spec *spec, amct_node *node) {
+  for (uint32_t i = node->data_count; i < node->input_count; i++)
+    amct_spec_input(spec, amct_edge_text(node->inputs[i]));
+  amct_spec_origin(spec, node->name);
+  amct_edits_detach(pass->edits, node);
+}
+
+/* A Shape of the node reads `tensor` instead, which has the same. */
+static void move_shapes(amct_pass *pass, const amct_node *node, const char *tensor) {
+  for (uint32_t i = 0; i < node->use_count; i++)
+    if (amct_reads_shape(&node->uses[i]))
+      amct_edits_set_input(pass->edits, node->uses[i].node, 0, tensor);
+}
+
+amct_status amct_norm_commit_new(amct_pass *pass, const amct_norm_fold *fold,
+                                 const char **tensor, amct_error *err) {
+  amct_node *sum = fold->match->node[ROW_SUM], *conv = fold->match->node[ROW_CONV];
+  amct_node *near = sum ? sum : conv;
+  if (sum) amct_edits_detach(pass->edits, sum);
+  const char *wanted = amct_arena_format(pass->arena, "%s/bias_add", conv->name);
+  *tensor = wanted ? amct_edits_free_name(pass->edits, wanted) : NULL;
+  if (!*tensor) return amct_fail_memory(err);
+  amct_spec *spec = amct_edits_add(pass->edits, *tensor, "BiasAdd", near, false);
+  amct_spec_device(spec, near->device);
+  for (uint32_t i = sum ? sum->data_count : 0; sum && i < sum->input_count; i++)
+    amct_spec_input(spec, amct_edge_text(sum->inputs[i]));
+  move_shapes(pass, conv, *tensor);
+  if (sum) move_shapes(pass, sum, *tensor);
+  return amct_norm_commit(pass, fold, spec, conv, err);
 }

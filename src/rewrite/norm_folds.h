@@ -11,10 +11,13 @@
 enum {
   ROW_NORM,
   ROW_CONCAT,
-  ROW_SUM, /* the bias addition behind the convolution */
-  ROW_CONV,
+  ROW_OUTER, /* a bias addition behind ROW_MOVE */
+  ROW_MOVE,  /* an op that moves values, each within its channel */
+  ROW_SUM,   /* the bias addition behind the layer */
+  ROW_CONV,  /* the layer */
   ROW_WEIGHT,
   ROW_BIAS,
+  ROW_OUTER_BIAS,
   ROW_SCALE,
   ROW_OFFSET,
   ROW_MEAN,
@@ -25,14 +28,16 @@ enum {
 #define AMCT_CONVOLUTIONS "Conv2D|DepthwiseConv2dNative|Conv2DBackpropInput"
 
 // clang-format off
-/* Rows of one layer and its bias, and of the parameters of the batch norm. */
-#define AMCT_LAYER_ROWS                                                                            \
+/* Rows of one layer and its bias; `what` it is, for people, and of which ops. */
+#define AMCT_LAYER_ROWS(what, layers, shapes)                                                      \
     [ROW_SUM]      = {"bias", "BiasAdd", "Add|AddV2", {ROW_CONV, ROW_BIAS},                        \
-                      .sole_use = true, .optional = true},                                         \
-    [ROW_CONV]     = {"convolution", AMCT_CONVOLUTIONS, NULL, {0, ROW_WEIGHT},                      \
-                      .sole_use = true, .layer = true},                                            \
-    [ROW_WEIGHT]   = {"weight of the convolution"},                                                \
-    [ROW_BIAS]     = {"bias of the convolution", .vector = true},                                  \
+                      .sole_use = true, .shape_use = (shapes), .optional = true},                  \
+    [ROW_CONV]     = {what, layers, NULL, {0, ROW_WEIGHT},                                         \
+                      .sole_use = true, .shape_use = (shapes), .layer = true},                     \
+    [ROW_WEIGHT]   = {"weight of the " what},                                                      \
+    [ROW_BIAS]     = {"bias of the " what, .vector = true}
+/* Rows of the parameters of a batch norm. */
+#define AMCT_NORM_ROWS                                                                             \
     [ROW_SCALE]    = {"scale of the batch norm", .vector = true},                                  \
     [ROW_OFFSET]   = {"offset of the batch norm", .vector = true},                                 \
     [ROW_MEAN]     = {"mean of the batch norm", .vector = true},                                   \
@@ -43,14 +48,16 @@ enum {
 typedef struct amct_norm_fold {
   const amct_match *match;
   int64_t channels;
-  int64_t first, total; /* its channels among the batch norm's; total 0: all */
-  amct_fold_ref *steps; /* in the graph's arena */
+  int64_t first, total;      /* its channels among the batch norm's; total 0: all */
+  const amct_fold_ref *step; /* what goes in; NULL: the batch norm of the match */
+  amct_fold_ref *steps;      /* in the graph's arena */
   size_t count;
 } amct_norm_fold;
 
 /* Each of these sets pass->reason where it says no; a status is trouble. */
 
-/** Layer and batch norm, by their attributes and readers; finds `fold->channels`. */
+/** The layer, its bias and the root, by their attributes and readers; finds
+ * `fold->channels`. */
 AMCT_NODISCARD amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold,
                                            amct_error *err);
 /** The batch norm's parameters have one value for each of `channels` of `owner`. */
@@ -67,5 +74,12 @@ AMCT_NODISCARD amct_status amct_norm_try(amct_pass *pass, amct_norm_fold *fold,
 AMCT_NODISCARD amct_status amct_norm_commit(amct_pass *pass, const amct_norm_fold *fold,
                                             amct_spec *sum, amct_node *near,
                                             amct_error *err);
+/** As above in a new BiasAdd behind the layer, <layer>/bias_add, in the place of what
+ * adds its bias. Its value is none that the graph had: `*tensor`. */
+AMCT_NODISCARD amct_status amct_norm_commit_new(amct_pass *pass,
+                                                const amct_norm_fold *fold,
+                                                const char **tensor, amct_error *err);
+/** The control inputs of a node that goes, for the one in its place; detaches it. */
+void amct_norm_absorb(amct_pass *pass, amct_spec *spec, amct_node *node);
 
 #endif

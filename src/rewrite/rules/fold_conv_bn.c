@@ -23,11 +23,7 @@ static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_erro
   amct_node *norm = fold->match->node[ROW_NORM], *sum = fold->match->node[ROW_SUM];
   amct_spec *spec = amct_edits_replace(pass->edits, norm, "BiasAdd");
   AMCT_TRY(amct_norm_commit(pass, fold, spec, norm, err));
-  if (!sum) return AMCT_OK;
-  for (uint32_t i = sum->data_count; i < sum->input_count; i++)
-    amct_spec_input(spec, amct_edge_text(sum->inputs[i]));
-  amct_spec_origin(spec, sum->name);
-  amct_edits_detach(pass->edits, sum);
+  if (sum) amct_norm_absorb(pass, spec, sum);
   return AMCT_OK;
 }
 
@@ -49,7 +45,8 @@ const amct_rule amct_rule_fold_conv_bn = {
   .row = {
     [ROW_NORM] = {"batch norm", AMCT_NORM_OPS, NULL,
                   {ROW_SUM, ROW_SCALE, ROW_OFFSET, ROW_MEAN, ROW_VARIANCE}},
-    AMCT_LAYER_ROWS,
+    AMCT_LAYER_ROWS("convolution", AMCT_CONVOLUTIONS, false),
+    AMCT_NORM_ROWS,
   },
 };
 // clang-format on

@@ -93,22 +93,6 @@ static amct_status match_branches(amct_pass *pass, group *g, amct_error *err) {
 
 /* ---- edits ---- */
 
-/* The layer gets a BiasAdd of a new name, since its value is none that the graph had. */
-static amct_status commit_branch(amct_pass *pass, const amct_norm_fold *fold,
-                                 const char **tensor, amct_error *err) {
-  amct_node *sum = fold->match->node[ROW_SUM], *conv = fold->match->node[ROW_CONV];
-  amct_node *near = sum ? sum : conv;
-  if (sum) amct_edits_detach(pass->edits, sum);
-  const char *wanted = amct_arena_format(pass->arena, "%s/bias_add", conv->name);
-  *tensor = wanted ? amct_edits_free_name(pass->edits, wanted) : NULL;
-  if (!*tensor) return amct_fail_memory(err);
-  amct_spec *spec = amct_edits_add(pass->edits, *tensor, "BiasAdd", near, false);
-  amct_spec_device(spec, near->device);
-  for (uint32_t i = sum ? sum->data_count : 0; sum && i < sum->input_count; i++)
-    amct_spec_input(spec, amct_edge_text(sum->inputs[i]));
-  return amct_norm_commit(pass, fold, spec, conv, err);
-}
-
 /* The concat under the batch norm's name. */
 static amct_status move_concat(amct_pass *pass, const group *g,
                                const char *const *tensors, amct_error *err) {
@@ -135,7 +119,7 @@ static amct_status commit(amct_pass *pass, const group *g, amct_error *err) {
   amct_buffer names = {0};
   amct_status status = tensors ? AMCT_OK : amct_fail_memory(err);
   for (size_t i = 0; i < g->count && status == AMCT_OK; i++) {
-    status = commit_branch(pass, &g->folds[i], &tensors[i], err);
+    status = amct_norm_commit_new(pass, &g->folds[i], &tensors[i], err);
     amct_buffer_format(&names, "%s%s", i ? "," : "", g->branches[i].node[ROW_CONV]->name);
   }
   if (status == AMCT_OK) status = move_concat(pass, g, tensors, err);
@@ -168,7 +152,8 @@ const amct_rule amct_rule_fold_group_conv_bn = {
     [ROW_NORM]   = {"batch norm", AMCT_NORM_OPS, NULL,
                     {ROW_CONCAT, ROW_SCALE, ROW_OFFSET, ROW_MEAN, ROW_VARIANCE}},
     [ROW_CONCAT] = {"concat", "Concat|ConcatV2", .sole_use = true},
-    AMCT_LAYER_ROWS,
+    AMCT_LAYER_ROWS("convolution", AMCT_CONVOLUTIONS, false),
+    AMCT_NORM_ROWS,
   },
 };
 // clang-format on
