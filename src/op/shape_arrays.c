@@ -67,6 +67,26 @@ AMCT_SHAPE_RULE(pad) {
         amct_dim_add(in.dims[i], amct_dim_add(pads.at[2 * i], pads.at[2 * i + 1]));
 }
 
+/* BatchToSpaceND and SpaceToBatchND change axis 0 and as many behind it as there are
+ * blocks; those of a block of 1 without crops or pads stay. */
+AMCT_SHAPE_RULE(space_batch) {
+  const amct_shape in = amct_shape_input(call, 0), count = amct_shape_input(call, 1);
+  amct_ints blocks, crops;
+
+  if (in.rank < 0) return;
+  call->first = amct_shape_of_rank(in.rank);
+  if (count.rank != 1 || count.dims[0] < 0 || count.dims[0] >= in.rank) return;
+  const bool known =
+      amct_shape_values(call, 1, &blocks) && amct_shape_values(call, 2, &crops) &&
+      crops.count == 2 * blocks.count && (int64_t)blocks.count == count.dims[0];
+  for (int32_t i = 1; i < in.rank; i++) {
+    const size_t at = (size_t)i - 1;
+    if (i > count.dims[0] || (known && blocks.at[at] == 1 && crops.at[2 * at] == 0 &&
+                              crops.at[2 * at + 1] == 0))
+      call->first.dims[i] = in.dims[i];
+  }
+}
+
 AMCT_SHAPE_RULE(concat) {
   bool axis_last = strcmp(call->node->op, "ConcatV2") == 0;
   int64_t from = axis_last ? 0 : 1, to = (int64_t)call->node->data_count - axis_last;

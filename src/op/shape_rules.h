@@ -45,7 +45,7 @@ amct_shape amct_shape_fill(const amct_shape *a, const amct_shape *b);
   X(conv) X(depthwise) X(conv_transpose) X(conv3d) X(batch_matmul) X(pool) X(resize) X(constant) X(variable) X(placeholder)   \
   X(same) X(broadcast) X(agree) X(merge) X(batch_norm) X(matmul) X(reduce)        \
   X(concat) X(expand_dims) X(fill) X(pack) X(pad) X(reshape) X(shape_of) X(slice) \
-  X(split) X(split_v) X(squeeze) X(strided_slice) X(transpose) X(unpack)
+  X(split) X(split_v) X(squeeze) X(strided_slice) X(transpose) X(unpack) X(space_batch)
 // clang-format on
 #define AMCT_SHAPE_EXTERN(name) extern const amct_shape_rule amct_shape_rule_##name;
 AMCT_SHAPE_RULES(AMCT_SHAPE_EXTERN)

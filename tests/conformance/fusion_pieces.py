@@ -124,6 +124,52 @@ class Pieces(object):
         y.set_shape([None] + plane)
         return y
 
+    def atrous(self, x, out):
+        """A convolution between SpaceToBatchND and BatchToSpaceND, perhaps biased there."""
+        height, width = (int(n) for n in (x.shape[2:] if self.nchw else x.shape[1:3]))
+        blocks, pads, crops = [2, 2], [[2, 2 + height % 2], [2, 2 + width % 2]], [[0, height % 2], [0, width % 2]]
+        if self.nchw:
+            blocks, pads, crops = [1] + blocks, [[0, 0]] + pads, [[0, 0]] + crops
+        x = raw.SpaceToBatchND(input=x, block_shape=blocks, paddings=pads, name=self.name("to_batch"))
+        x = self.biased(self.conv(x, out, size=3, strides=False))
+        crops = np.array(crops) + np.array([[0, 0]] * self.nchw + [[2, 2]] * 2)
+        return raw.BatchToSpaceND(input=x, block_shape=blocks, crops=crops, name=self.name("to_space"))
+
+    def matmul(self, x, out):
+        name = self.name("matmul")
+        self.layers.append(name)
+        return raw.MatMul(a=x, b=self.weight(int(x.shape[1]), out), name=name)
+
+    def flat_bias(self, x, kind):
+        """A bias addition behind a product."""
+        value = self.random.normal(0, 1, int(x.shape[1]))
+        if kind == "BiasAdd":
+            return raw.BiasAdd(value=x, bias=self.parameter("bias", value), name=self.name("sum"))
+        return self.add(kind, x, self.parameter("bias", value if self.chance() else value[None]))
+
+    def flat_norm(self, x, kind):
+        """A batch norm of rank 2, in small ops or between two Reshapes."""
+        channels = int(x.shape[1])
+        if kind == "small":
+            return self.small(x, form="vector")
+        plane = [channels, 1, 1] if self.nchw else [1, 1, channels]
+        y = self.large(tf.reshape(x, [-1] + plane, name=self.name("reshape")))
+        shape = tf.shape(x, name=self.name("shape")) if self.chance() else [-1, channels]
+        y = tf.reshape(y, shape, name=self.name("reshape"))
+        y.set_shape([None, channels])
+        return y
+
+    def dense(self, x, kind=None):
+        """Flattened, one or two products, perhaps biased, each with a batch norm."""
+        size = int(np.prod([int(n) for n in x.shape[1:]]))
+        x = tf.reshape(x, [-1, size], name=self.name("flat"))
+        for _ in range(self.pick(1, 2)):
+            x = self.matmul(x, self.pick(2, 5, 8))
+            if self.chance():
+                x = self.flat_bias(x, self.pick(*SUMS))
+            x = self.flat_norm(x, kind or self.pick("small", "reshape"))
+        return x
+
     def norm_values(self, channels):
         r = self.random
         return {
@@ -149,10 +195,12 @@ class Pieces(object):
                     epsilon=self.pick(1e-4, 1e-3, 1e-2), is_training=False,
                     data_format=self.format, name=self.name("norm"))[0]  # fmt: skip
 
-    def small(self, x, scale=None, offset=None):
+    def small(self, x, scale=None, offset=None, form=None):
         """A batch norm in small ops; `scale`, `offset`: whether it has them."""
-        form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
-        p = self.parameters(self.channels(x), form)
+        if form is None:
+            form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
+        channels = self.channels(x) if x.shape.ndims == 4 else int(x.shape[-1])
+        p = self.parameters(channels, form)
         add = self.pick("Add", "AddV2")
         self.norms += 1
         epsilon = tf.constant(self.pick(0.0, 1e-5, 1e-3, 0.1), tf.float32, name=self.name("epsilon"))
@@ -174,9 +222,9 @@ class Pieces(object):
 
     def single(self, x):
         """A convolution, perhaps biased, and one or two batch norms."""
-        kind = self.pick("plain", "plain", "depthwise", "transposed")
-        if kind == "transposed":
-            x = self.transposed(x, self.pick(1, 2, 5, 8))
+        kind = self.pick("plain", "plain", "depthwise", "transposed", "atrous")
+        if kind in ("transposed", "atrous"):
+            x = getattr(self, kind)(x, self.pick(1, 2, 5, 8))
         else:
             out = self.pick(1, 2, 3) if kind == "depthwise" else self.pick(1, 2, 5, 8)
             x = self.conv(x, out, depthwise=kind == "depthwise")

@@ -54,6 +54,8 @@ def test_every_form_folds_and_keeps_its_values(seed, nchw):
             y = x
             for _ in range(pieces.pick(1, 2, 3)):
                 y = pieces.piece(y)
+            if pieces.chance(0.3):
+                y = pieces.dense(y)
             outputs.append("y_{}".format(i))
             tf.nn.relu(y, name=outputs[-1])
     before = graph.as_graph_def()
@@ -61,7 +63,7 @@ def test_every_form_folds_and_keeps_its_values(seed, nchw):
     after = fusion_graphs.fuse(before, outputs)
     assert fusion_graphs.batch_norms(after) == 0
     assert fusion_graphs.count_ops(after, "Split", "SplitV") == fusion_graphs.count_ops(before, "Split", "SplitV")
-    for op in ("Conv2D", "Conv2DBackpropInput"):
+    for op in ("Conv2D", "Conv2DBackpropInput", "MatMul", "BatchToSpaceND"):
         assert fusion_graphs.count_ops(after, op) == fusion_graphs.count_ops(before, op)
     fusion_graphs.check_values(before, after, feed(seed, nchw), outputs)
 
@@ -97,6 +99,19 @@ def transposed(p, x):
     return p.small(p.bias(p.transposed(x, 4), "BiasAdd"), scale=True, offset=True)
 
 
+def atrous(p, x):
+    x = tf.nn.relu(p.large(p.bias(p.atrous(x, 8), "BiasAdd")))
+    return p.small(p.atrous(x, 4), scale=True, offset=True)
+
+
+def dense_small(p, x):
+    return p.dense(x, "small")
+
+
+def dense_reshape(p, x):
+    return p.dense(x, "reshape")
+
+
 def small(p, x):
     x = tf.nn.relu(p.small(p.conv(x, 8), scale=True, offset=True))
     x = tf.nn.relu(p.small(p.conv(x, 4), scale=False, offset=True))
@@ -109,6 +124,15 @@ def group(p, x):
     return p.large(p.small(p.concat(parts), scale=False, offset=False))
 
 
+# of the weight, without those of the output channels
+AXES = {
+    "Conv2D": (0, 1, 2),
+    "DepthwiseConv2dNative": (0, 1),
+    "Conv2DBackpropInput": (0, 1, 3),
+    "MatMul": (0, 1),
+}
+
+
 def folded_scales(definition, layers):
     """scale_w that the folded weights ask for, by layer."""
     nodes = {node.name: node for node in definition.node}
@@ -119,7 +143,7 @@ def folded_scales(definition, layers):
             while source.op == "Identity":
                 source = nodes[source.input[0]]
             weight = tf.make_ndarray(source.attr["value"].tensor)
-            axes = {"DepthwiseConv2dNative": (0, 1), "Conv2DBackpropInput": (0, 1, 3)}.get(node.op, (0, 1, 2))
+            axes = AXES[node.op]
             scales[node.name] = np.abs(weight).max(axes).ravel() / np.float32(127)
     return scales
 
@@ -128,7 +152,7 @@ MAKES = {"constant": models.constant, "ref": models.ref_variable, "resource": mo
 
 
 @pytest.mark.parametrize("make", sorted(MAKES))
-@pytest.mark.parametrize("network", [single, biased, transposed, small, group])
+@pytest.mark.parametrize("network", [single, biased, transposed, atrous, dense_small, dense_reshape, small, group])
 @pytest.mark.parametrize("seed", range(3))
 def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed):
     graph = tf.Graph()

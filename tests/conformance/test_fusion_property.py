@@ -66,6 +66,8 @@ class Surrounded(Pieces):
             if self.chance(0.1):
                 z = raw.AddV2(x=z, y=self.known_parameter(self.channels(z)), name=self.name("sum"))
             y = z
+        if self.chance(0.2):
+            y = self.dense(y)
         raw.Relu(features=y, name=self.name("end"))
         return self.surround(graph.get_operations()[start:])
 
