@@ -131,7 +131,7 @@ class Pieces(object):
         if self.nchw:
             blocks, pads, crops = [1] + blocks, [[0, 0]] + pads, [[0, 0]] + crops
         x = raw.SpaceToBatchND(input=x, block_shape=blocks, paddings=pads, name=self.name("to_batch"))
-        x = self.biased(self.conv(x, out, size=3, strides=False))
+        x = self.biased(self.conv(x, out, strides=False))
         crops = np.array(crops) + np.array([[0, 0]] * self.nchw + [[2, 2]] * 2)
         return raw.BatchToSpaceND(input=x, block_shape=blocks, crops=crops, name=self.name("to_space"))
 
