@@ -60,6 +60,26 @@ class RangeOptions(ctypes.Structure):
 ALGORITHMS = ("ifmr", "hfmg", "min_max", "percentile")
 
 
+class Window(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64 * 2) for name in ("kernel", "stride", "dilation")] + [
+        (name, c_bool) for name in ("same", "channels_first", "flat")
+    ]
+
+
+class Pictures(ctypes.Structure):
+    _fields_ = [("count", c_size_t), ("channels", c_size_t), ("inside", ctypes.c_int64 * 2), ("out", ctypes.c_int64 * 2)]
+
+
+class WeightPair(ctypes.Structure):
+    _fields_ = [
+        ("w", ctypes.c_void_p),
+        ("q", ctypes.c_void_p),
+        ("layout", Layout),
+        ("scale", ctypes.c_void_p),
+        ("scales", c_size_t),
+    ]
+
+
 class Range(ctypes.Structure):
     _fields_ = [("scale", c_float), ("offset", c_int32)]
 
@@ -78,6 +98,11 @@ RETURNS = {
     "amct_weight_worst_ratio": c_float,
     "amct_deq_pack": c_uint64,
     "amct_find_not_finite": c_size_t,
+    "amct_input_sums_new": ctypes.c_void_p,
+    "amct_input_sums_size": c_size_t,
+    "amct_input_sums_means": c_bool,
+    "amct_window_fits": c_bool,
+    "amct_bias_shift": c_bool,
 }
 ARGUMENTS = {
     "amct_bias_quantize": [c_float] * 3,
@@ -110,6 +135,45 @@ def _copy(pointer, count, dtype):
     if count == 0:
         return np.zeros(0, dtype)
     return np.ctypeslib.as_array(pointer, (count,)).astype(dtype)
+
+
+class InputSums:
+    """Means by tap and channel, of batches all of one window."""
+
+    def __init__(self, library, window, channels):
+        self.library, self.window = library, window
+        self.handle = ctypes.c_void_p(library.amct_input_sums_new(byref(window), c_size_t(channels)))
+
+    def __del__(self):
+        self.library.amct_input_sums_free(self.handle)
+
+    def add(self, batch, first=0, count=None):
+        batch = np.ascontiguousarray(batch, np.float32)
+        dims = (ctypes.c_int64 * batch.ndim)(*batch.shape)
+        pictures = Pictures()
+        assert self.library.amct_window_fits(byref(self.window), dims, batch.ndim, byref(pictures))
+        count = pictures.count if count is None else count
+        self.library.amct_input_sums_add(
+            self.handle, byref(pictures), address(batch), c_size_t(first), c_size_t(count)
+        )
+
+    def merge(self, other):
+        self.library.amct_input_sums_merge(self.handle, other.handle)
+
+    def means(self):
+        """float32 [taps * channels], or None where the sums are of no use."""
+        mean = np.zeros(self.library.amct_input_sums_size(self.handle), np.float32)
+        return mean if self.library.amct_input_sums_means(self.handle, address(mean)) else None
+
+
+def bias_shift(library, w, q, layout, scale, mean, taps):
+    """double [channels], or None where the numbers do not belong together."""
+    w, scale, mean = (np.ascontiguousarray(a, np.float32) for a in (w, scale, mean))
+    q = np.ascontiguousarray(q, np.int8)
+    pair = WeightPair(address(w), address(q), Layout(*layout), address(scale), scale.size)
+    shift = np.zeros(layout[1], np.float64)
+    good = library.amct_bias_shift(address(shift), byref(pair), address(mean), c_size_t(mean.size), c_size_t(taps))
+    return shift if good else None
 
 
 class Sketch:
