@@ -12,6 +12,8 @@ typedef struct ifmr_kernel {
   /* what `spec` borrows */
   char *id, *record_path;
   amct_calib_layer *layers;
+  amct_window *windows;
+  const amct_window **window_of;
 } ifmr_kernel;
 
 static ifmr_kernel *self_of(amct_kernel *kernel) {
@@ -23,6 +25,8 @@ static void clear_ifmr(amct_kernel *kernel) {
   for (size_t i = 0; k->layers && i < k->spec.layer_count; i++)
     amct_free((void *)(uintptr_t)k->layers[i].name);
   amct_free(k->layers);
+  amct_free(k->windows);
+  amct_free(k->window_of);
   amct_free(k->record_path);
   amct_free(k->id);
 }
@@ -78,6 +82,36 @@ done:
   return status;
 }
 
+/* A text for each layer, "" where no means are wanted; no texts at all in graphs of
+ * before. */
+static amct_status init_windows(ifmr_kernel *k, const amct_node_view *node,
+                                amct_error *err) {
+  amct_slice *texts = NULL;
+  size_t count = 0;
+  AMCT_TRY(amct_node_slices(node, "windows", &texts, &count, err));
+  bool good = count == 0 || count == k->spec.layer_count;
+  amct_status status = AMCT_OK;
+  k->windows = amct_alloc_array(count + 1, sizeof *k->windows);
+  k->window_of = amct_alloc_array(count + 1, sizeof *k->window_of);
+  if (!k->windows || !k->window_of) {
+    amct_free(texts);
+    return amct_fail_memory(err);
+  }
+  for (size_t i = 0; good && i < count; i++) {
+    if (texts[i].size == 0) continue;
+    good = amct_window_read(texts[i], &k->windows[i]);
+    k->window_of[i] = &k->windows[i];
+  }
+  if (count > 0) k->spec.windows = k->window_of;
+  amct_free(texts);
+  if (!good)
+    status = amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
+                       "windows holds %zu texts: one for each of %zu layers, empty or a "
+                       "window, is wanted",
+                       count, k->spec.layer_count);
+  return status;
+}
+
 static amct_status init_algorithm(amct_range_options *o, const amct_node_view *node,
                                   amct_error *err) {
   amct_slice name;
@@ -119,7 +153,20 @@ static amct_status init_ifmr(amct_kernel *kernel, const amct_node_view *node,
   k->spec.key.id = k->id;
   k->spec.key.record_path = k->record_path;
   AMCT_TRY(init_layers(k, node, err));
+  AMCT_TRY(init_windows(k, node, err));
   return init_options(k, node, err);
+}
+
+enum { DIMS_MAX = 16 };
+
+static amct_status bring(const ifmr_kernel *k, const amct_tf_view *x, const float *values,
+                         amct_error *err) {
+  int64_t dims[DIMS_MAX];
+  const bool fits = x->rank <= DIMS_MAX;
+  for (int i = 0; fits && i < x->rank; i++)
+    dims[i] = tf.TF_Dim(x->tensor, i);
+  const amct_calib_batch batch = {values, x->count, fits ? dims : NULL, x->rank};
+  return amct_calib_observe(&k->spec, &batch, err);
 }
 
 static amct_status compute_ifmr(const amct_kernel *kernel, TF_OpKernelContext *context,
@@ -132,7 +179,7 @@ static amct_status compute_ifmr(const amct_kernel *kernel, TF_OpKernelContext *c
   if (amct_calib_range_done(&k->spec)) return AMCT_OK;
   if ((status = amct_tf_input(context, 0, &x, err)) != AMCT_OK) goto done;
   if ((status = amct_tf_floats(&x, &values, &owned, err)) != AMCT_OK) goto done;
-  status = amct_calib_observe(&k->spec, values, x.count, err);
+  status = bring(k, &x, values, err);
 done:
   amct_free(owned);
   amct_tf_close(&x);

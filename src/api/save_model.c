@@ -19,6 +19,8 @@ typedef struct flow {
   bool all_wanted; /* every layer has factors, or a warning is due */
   amct_study study;
   amct_record record;
+  amct_stats stats;
+  bool has_stats;
   amct_arena arena;
   const char *pb_path;
   const char *json_path;
@@ -27,6 +29,7 @@ typedef struct flow {
 static void free_flow(flow *f) {
   amct_study_free(&f->study);
   amct_record_free(&f->record);
+  amct_stats_free(&f->stats);
   amct_arena_free(&f->arena);
 }
 
@@ -100,6 +103,19 @@ static amct_status read_factors(flow *f, const char *record_file, amct_error *er
                    record_file);
 }
 
+/* Beside the record of a calibration; a record alone is enough. */
+static amct_status read_stats(flow *f, const char *record_file, amct_error *err) {
+  const char *path = amct_stats_path(&f->arena, record_file);
+  amct_error wrong = {0};
+  if (!path) return amct_fail_memory(err);
+  if (!f->calibrated || f->retrained || !amct_path_exists(path)) return AMCT_OK;
+  f->has_stats = amct_stats_read(&f->stats, path, &wrong) == AMCT_OK;
+  if (f->has_stats) return AMCT_OK;
+  if (wrong.status == AMCT_OUT_OF_MEMORY) return amct_fail_memory(err);
+  amct_log(AMCT_LOG_WARNING, f->module, "biases are not corrected: %s", wrong.text);
+  return AMCT_OK;
+}
+
 static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
   const char **skip =
       amct_arena_array(&f->arena, f->record.layers.count + 1, sizeof *skip);
@@ -144,13 +160,15 @@ static void warn_overwritten(const flow *f) {
 
 static amct_status run(flow *f, const char *pb_model, amct_strings outputs,
                        const char *record_file, size_t *quantized, amct_error *err) {
-  const amct_deploy_options options = {.module = f->module,
-                                       .record_path = record_file,
-                                       .all_wanted = f->all_wanted,
-                                       .outputs = outputs.at,
-                                       .output_count = outputs.count};
+  amct_deploy_options options = {.module = f->module,
+                                 .record_path = record_file,
+                                 .all_wanted = f->all_wanted,
+                                 .outputs = outputs.at,
+                                 .output_count = outputs.count};
   AMCT_TRY(load(f, pb_model, outputs, err));
   AMCT_TRY(read_factors(f, record_file, err));
+  AMCT_TRY(read_stats(f, record_file, err));
+  if (f->has_stats) options.stats = &f->stats;
   AMCT_TRY(fuse(f, outputs, err));
   AMCT_TRY(
       amct_record_check(&f->record, record_file, &f->study.layers, f->study.graph, err));

@@ -16,6 +16,7 @@ amct_calib_state *amct_calib_state_new(amct_name id, amct_name path) {
 
 static void free_observer(amct_calib_observer *observer) {
   amct_sketch_free(observer->sketch);
+  amct_calib_means_free(observer->means);
   pthread_mutex_destroy(&observer->lock);
   amct_free(observer);
 }
@@ -25,6 +26,7 @@ static void free_entry(amct_calib_entry *entry) {
   if (entry->owns_observer) free_observer(entry->observer);
   amct_free(entry->scale_w);
   amct_free(entry->bias);
+  amct_free(entry->mean.mean);
   amct_free(entry);
 }
 
@@ -130,6 +132,8 @@ void amct_calib_drop_sketches(amct_calib_state *state) {
     pthread_mutex_lock(&entry->observer->lock);
     amct_sketch_free(entry->observer->sketch);
     entry->observer->sketch = NULL;
+    amct_calib_means_free(entry->observer->means);
+    entry->observer->means = NULL;
     pthread_mutex_unlock(&entry->observer->lock);
   }
 }

@@ -2,12 +2,16 @@
 /* From what was measured to factors, and to the record file. */
 #include "calib/calib_state.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/logging.h"
-#include "factors/record.h"
+#include "factors/stats.h"
 #include "numeric/weights.h"
 
 static const char k_module[] = "calibration";
@@ -124,11 +128,49 @@ static amct_status fill_record(const amct_calib_state *state, amct_record *recor
   return AMCT_OK;
 }
 
+/* What is known of the layers of the record beyond it, in a file beside it; none where no
+ * means were wanted. The record comes first: stats of another record count as stale. */
+static amct_status write_stats(const amct_calib_state *state, const amct_record *record,
+                               amct_error *err) {
+  amct_stats stats = {0};
+  bool any = false;
+  amct_status status = AMCT_OK;
+  for (size_t i = 0, next = 0; i < state->total && status == AMCT_OK; i++) {
+    const amct_calib_entry *entry = state->layers[i];
+    if (!entry || !entry->complete) continue;
+    const amct_factors *factors = &record->layers.at[next++]; /* in the same order */
+    const amct_layer_stats layer = {
+        entry->name,           amct_stats_of_factors(factors),
+        entry->weights_digest, entry->mean.mean ? entry->mean.taps : 1,
+        entry->mean.mean,      entry->mean.mean ? entry->mean.count : 0};
+    any = any || entry->mean.mean;
+    if (entry->weighted && !AMCT_VEC_PUSH(&stats.layers, layer))
+      status = amct_fail_memory(err);
+  }
+  const char *path = amct_stats_path(&stats.arena, state->path);
+  if (status == AMCT_OK && !path) status = amct_fail_memory(err);
+  if (status == AMCT_OK && any) status = amct_stats_write(&stats, path, err);
+  amct_stats_free(&stats);
+  return status;
+}
+
+/* Those of an earlier record on this path. It is too late to fail: the record is
+ * written. */
+static void remove_stats(const amct_calib_state *state) {
+  char path[PATH_MAX + 8];
+  snprintf(path, sizeof path, "%s%s", state->path, AMCT_STATS_SUFFIX);
+  if (unlink(path) != 0 && errno != ENOENT)
+    amct_log(AMCT_LOG_WARNING, k_module, "%s cannot be removed: %s: do so by hand", path,
+             strerror(errno));
+}
+
 amct_status amct_calib_write(amct_calib_state *state, amct_error *err) {
   amct_record record = {0};
   amct_map written = {0};
   amct_status status = fill_record(state, &record, &written, err);
   if (status == AMCT_OK) status = amct_record_write(&record, state->path, err);
+  if (status == AMCT_OK && state->complete == 0) remove_stats(state);
+  if (status == AMCT_OK && state->complete > 0) status = write_stats(state, &record, err);
   if (status == AMCT_OK) {
     state->written = state->complete;
     state->write_ms = now_ms();

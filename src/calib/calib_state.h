@@ -25,9 +25,16 @@ enum { AMCT_CALIB_LAYERS_MAX = 1000000 };
 typedef struct amct_calib_observer {
   pthread_mutex_t lock;
   amct_sketch *sketch; /* made by the first batch, gone when the range is known */
+  struct amct_calib_means *means; /* made by the first batch that wants some */
   int64_t batches;
   atomic_bool done;
 } amct_calib_observer;
+
+/** Means of a layer's input by tap and channel, shared by layers that read it alike. */
+typedef struct amct_calib_mean {
+  float *mean; /* NULL: there are none */
+  size_t count, taps;
+} amct_calib_mean;
 
 /** One layer: what came in, and its factors once it is complete. */
 typedef struct amct_calib_entry {
@@ -42,6 +49,8 @@ typedef struct amct_calib_entry {
   size_t scale_count;
   float *bias; /* folded, a value a channel; NULL: none */
   size_t channels;
+  uint64_t weights_digest;
+  amct_calib_mean mean;
   bool complete;
 } amct_calib_entry;
 
@@ -96,6 +105,21 @@ AMCT_NODISCARD amct_status amct_calib_observer_get(amct_calib_state *state,
                                                    amct_error *err);
 /** Frees all sketches: nothing more is observed. */
 void amct_calib_drop_sketches(amct_calib_state *state);
+
+/* input_means.c; all with the observer's lock held */
+
+/** Room for the sums of a batch, so that adding it cannot fail. */
+AMCT_NODISCARD amct_status amct_calib_means_prepare(amct_calib_observer *observer,
+                                                    const amct_calib_range_spec *spec,
+                                                    const amct_calib_batch *batch,
+                                                    amct_error *err);
+void amct_calib_means_add(amct_calib_observer *observer, const amct_calib_batch *batch);
+/** The means of layer i of the spec, to be freed by the caller; without a mean where none
+ * were wanted or they are of no use. */
+AMCT_NODISCARD amct_status amct_calib_means_of(const amct_calib_observer *observer,
+                                               size_t layer, amct_calib_mean *mean,
+                                               amct_error *err);
+void amct_calib_means_free(struct amct_calib_means *means);
 
 /* calib_record.c; all with the calibration's lock held */
 

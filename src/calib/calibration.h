@@ -11,6 +11,7 @@
 #define AMCT_CALIBRATION_H
 
 #include "numeric/fold.h"
+#include "numeric/input_sums.h"
 #include "numeric/range.h"
 
 #include "base/visibility.h"
@@ -59,15 +60,24 @@ typedef struct amct_calib_range_spec {
   const amct_calib_layer *layers; /* all that read this tensor with these parameters */
   size_t layer_count;
   amct_range_options options;
+  const amct_window *const *windows; /* by layer: how it reads the tensor, for the means
+                                        of bias correction; NULL: none are wanted */
 } amct_calib_range_spec;
 
-/** One batch of an observed tensor. `values` float32. Batches after batch_num are
+/** A batch: float32 values, and their shape where windows want it (NULL: unknown). */
+typedef struct amct_calib_batch {
+  const float *values;
+  size_t count;
+  const int64_t *dims;
+  int rank;
+} amct_calib_batch;
+
+/** One batch of an observed tensor. Batches after batch_num are
  * ignored; an empty batch is none, and warns. AMCT_UNSUPPORTED: NaN or infinity, naming
  * layer, batch and index; nothing of the batch is kept. AMCT_NOT_READY: the id was
  * retired. Computes the range when batch_num batches are in. */
-AMCT_INTERNAL AMCT_NODISCARD amct_status
-amct_calib_observe(const amct_calib_range_spec *spec, const float *values, size_t count,
-                   amct_error *err);
+AMCT_INTERNAL AMCT_NODISCARD amct_status amct_calib_observe(
+    const amct_calib_range_spec *spec, const amct_calib_batch *batch, amct_error *err);
 /** True once batch_num batches are in: the caller may skip converting its data. */
 AMCT_INTERNAL bool amct_calib_range_done(const amct_calib_range_spec *spec);
 

@@ -16,21 +16,21 @@ enum {
 
 /* ---- one batch into a sketch ---- */
 
-typedef struct batch {
+typedef struct shards {
   const amct_sketch *trunk; /* only looked at */
   const float *values;
-  size_t count, shards;
+  size_t count, parts;
   struct {
     amct_sketch *sketch;
     size_t bad; /* index of the first value that is not finite, or `count` */
     amct_status status;
   } shard[AMCT_POOL_THREADS_MAX];
-} batch;
+} shards;
 
 static void sketch_part(void *context, size_t shard) {
-  batch *b = context;
+  shards *b = context;
   size_t first;
-  const size_t size = amct_pool_part(b->count, b->shards, shard, &first);
+  const size_t size = amct_pool_part(b->count, b->parts, shard, &first);
   const float *values = b->values + first;
   amct_sketch *sketch = amct_sketch_branch(b->trunk);
   b->shard[shard].sketch = sketch;
@@ -43,13 +43,13 @@ static void sketch_part(void *context, size_t shard) {
 
 /* All shards into the first, and that into the sketch at once: the batch counts whole or
  * not at all. `*bad` as above. */
-static amct_status merge_shards(amct_sketch *sketch, batch *b, size_t *bad,
+static amct_status merge_shards(amct_sketch *sketch, shards *b, size_t *bad,
                                 amct_error *err) {
   *bad = b->count;
-  for (size_t i = 0; i < b->shards && *bad == b->count; i++)
+  for (size_t i = 0; i < b->parts && *bad == b->count; i++)
     *bad = b->shard[i].bad;
   if (*bad < b->count) return AMCT_OK;
-  for (size_t i = 0; i < b->shards; i++) {
+  for (size_t i = 0; i < b->parts; i++) {
     if (b->shard[i].status != AMCT_OK) return amct_fail_memory(err);
     if (i > 0) AMCT_TRY(amct_sketch_merge(b->shard[0].sketch, b->shard[i].sketch, err));
   }
@@ -58,15 +58,15 @@ static amct_status merge_shards(amct_sketch *sketch, batch *b, size_t *bad,
 
 static amct_status add_batch(amct_sketch *sketch, const float *values, size_t count,
                              size_t *bad, amct_error *err) {
-  const size_t shards = amct_pool_shards(count, SHARD_LEAST);
-  if (shards == 1) {
+  const size_t parts = amct_pool_shards(count, SHARD_LEAST);
+  if (parts == 1) {
     *bad = amct_find_not_finite(values, count);
     return *bad < count ? AMCT_OK : amct_sketch_add(sketch, values, count, err);
   }
-  batch b = {.trunk = sketch, .values = values, .count = count, .shards = shards};
-  amct_pool_run(sketch_part, &b, shards);
+  shards b = {.trunk = sketch, .values = values, .count = count, .parts = parts};
+  amct_pool_run(sketch_part, &b, parts);
   const amct_status status = merge_shards(sketch, &b, bad, err);
-  for (size_t i = 0; i < shards; i++)
+  for (size_t i = 0; i < parts; i++)
     amct_sketch_free(b.shard[i].sketch);
   return status;
 }
@@ -85,18 +85,20 @@ static amct_status fail_value(const amct_calib_range_spec *spec,
 
 /* With the observer's lock held. */
 static amct_status take_batch(const amct_calib_range_spec *spec,
-                              amct_calib_observer *observer, const float *values,
-                              size_t count, amct_error *err) {
-  size_t bad = count;
-  if (count == 0) {
+                              amct_calib_observer *observer,
+                              const amct_calib_batch *batch, amct_error *err) {
+  size_t bad = batch->count;
+  if (batch->count == 0) {
     amct_log(AMCT_LOG_WARNING, k_module, "layer \"%s\": an empty batch does not count",
              spec->layers[0].name);
     return AMCT_OK;
   }
   if (!observer->sketch) observer->sketch = amct_sketch_new();
   if (!observer->sketch) return amct_fail_memory(err);
-  AMCT_TRY(add_batch(observer->sketch, values, count, &bad, err));
-  if (bad < count) return fail_value(spec, observer, values[bad], bad, err);
+  AMCT_TRY(amct_calib_means_prepare(observer, spec, batch, err));
+  AMCT_TRY(add_batch(observer->sketch, batch->values, batch->count, &bad, err));
+  if (bad < batch->count) return fail_value(spec, observer, batch->values[bad], bad, err);
+  amct_calib_means_add(observer, batch);
   observer->batches++;
   return AMCT_OK;
 }
@@ -106,11 +108,27 @@ typedef struct visit {
   const amct_calib_range_spec *spec;
   amct_calib_state *state;
   amct_calib_observer *observer;
-  const float *values;
-  size_t count;
+  const amct_calib_batch *batch;
   amct_range range;
-  bool news; /* this visit found the range */
+  amct_calib_mean *means; /* by layer of the spec */
+  bool news;              /* this visit found the range */
 } visit;
+
+static void free_means(visit *v) {
+  for (size_t i = 0; v->means && i < v->spec->layer_count; i++)
+    amct_free(v->means[i].mean);
+  amct_free(v->means);
+  v->means = NULL;
+}
+
+static amct_status find_means(visit *v, amct_error *err) {
+  free_means(v);
+  v->means = amct_alloc_array(v->spec->layer_count, sizeof *v->means);
+  if (!v->means) return amct_fail_memory(err);
+  for (size_t i = 0; i < v->spec->layer_count; i++)
+    AMCT_TRY(amct_calib_means_of(v->observer, i, &v->means[i], err));
+  return AMCT_OK;
+}
 
 /* Takes the batch and, when it is the last, finds the range. A search that failed is
  * tried again without taking more data. */
@@ -122,16 +140,19 @@ static amct_status advance(visit *v, amct_error *err) {
                      "layer \"%s\": its calibration was replaced by a later one",
                      v->spec->layers[0].name);
   if (observer->batches < v->spec->batch_num)
-    AMCT_TRY(take_batch(v->spec, observer, v->values, v->count, err));
+    AMCT_TRY(take_batch(v->spec, observer, v->batch, err));
   if (observer->batches < v->spec->batch_num) return AMCT_OK;
   AMCT_TRY(amct_range_find(&v->range, observer->sketch, &v->spec->options, err));
+  AMCT_TRY(find_means(v, err));
   amct_sketch_free(observer->sketch);
   observer->sketch = NULL;
+  amct_calib_means_free(observer->means);
+  observer->means = NULL;
   v->news = true;
   return AMCT_OK;
 }
 
-/* Hands the range to the layers that read the tensor. */
+/* Hands range and means to the layers that read the tensor. */
 static amct_status spread(const visit *v, amct_error *err) {
   const amct_calib_range_spec *spec = v->spec;
   amct_calib_entry **entries = amct_alloc_array(spec->layer_count, sizeof *entries);
@@ -139,7 +160,9 @@ static amct_status spread(const visit *v, amct_error *err) {
   for (size_t i = 0; i < spec->layer_count; i++) {
     entries[i] = amct_calib_entry_known(v->state, spec->layers[i].index);
     entries[i]->range = v->range;
+    entries[i]->mean = v->means[i];
     entries[i]->has_range = true;
+    v->means[i].mean = NULL; /* moved to the entry */
   }
   atomic_store(&v->observer->done, true);
   const amct_status status = amct_calib_settle(v->state, entries, spec->layer_count, err);
@@ -179,13 +202,14 @@ static AMCT_NOINLINE amct_status observe(visit *v, amct_error *err) {
   return status;
 }
 
-amct_status amct_calib_observe(const amct_calib_range_spec *spec, const float *values,
-                               size_t count, amct_error *err) {
-  visit v = {.spec = spec, .values = values, .count = count};
+amct_status amct_calib_observe(const amct_calib_range_spec *spec,
+                               const amct_calib_batch *batch, amct_error *err) {
+  visit v = {.spec = spec, .batch = batch};
   fenv_t saved;
   amct_float_env_enter(&saved);
   const amct_status status = observe(&v, err);
   amct_float_env_leave(&saved);
+  free_means(&v);
   return status;
 }
 

@@ -2,6 +2,7 @@
 /* Weights of a layer: folded, and their scales. */
 #include "calib/calib_state.h"
 
+#include "base/digest.h"
 #include "base/logging.h"
 #include "numeric/float_env.h"
 #include "numeric/weights.h"
@@ -18,6 +19,7 @@ typedef struct weighing {
   float *folded; /* weights */
   double *factor, *shift;
   float *scale_w, *bias; /* results; bias NULL where there is none */
+  uint64_t digest;       /* of the folded weights */
 } weighing;
 
 static amct_foldable try_fold(weighing *w, size_t steps, size_t *channel) {
@@ -70,6 +72,8 @@ static amct_status compute(weighing *w, size_t scales, amct_error *err) {
   if (!w->scale_w) return amct_fail_memory(err);
   const amct_status status = amct_weight_scales(w->scale_w, w->folded, w->layout,
                                                 w->spec->channel_wise, &reason);
+  w->digest = amct_digest(
+      0, w->folded, w->layout.outer * channels * w->layout.inner * sizeof *w->folded);
   if (status == AMCT_OK) return AMCT_OK;
   return amct_fail(err, status, w->spec->layer.name, "layer \"%s\": %s",
                    w->spec->layer.name, reason.text);
@@ -85,6 +89,7 @@ static amct_status keep(amct_calib_state *state, weighing *w, size_t scales,
   entry->scale_count = scales;
   entry->bias = w->bias;
   entry->channels = w->layout.channels;
+  entry->weights_digest = w->digest;
   entry->has_weights = true;
   w->scale_w = w->bias = NULL; /* moved to the entry */
   return amct_calib_settle(state, &entry, 1, err);

@@ -74,6 +74,25 @@ static amct_status collect_jobs(amct_deployer *d, amct_layers *layers,
   return status;
 }
 
+/* Stats of the same factors go with their layer. */
+static amct_status collect_stats(amct_deployer *d, amct_error *err) {
+  const amct_stats *stats = d->options->stats;
+  amct_status status = AMCT_OK;
+  amct_map by_key = {0};
+  for (size_t i = 0; stats && i < stats->layers.count && status == AMCT_OK; i++) {
+    const char *key = amct_graph_intern(d->graph, stats->layers.at[i].key);
+    status = key ? amct_map_set(&by_key, key, &stats->layers.at[i], err)
+                 : amct_fail_memory(err);
+  }
+  for (size_t i = 0; i < d->jobs.count && status == AMCT_OK; i++) {
+    amct_job *j = &d->jobs.at[i];
+    const amct_layer_stats *found = amct_map_get(&by_key, j->name);
+    if (found && found->record == amct_stats_of_factors(j->factors)) j->stats = found;
+  }
+  amct_map_free(&by_key);
+  return status;
+}
+
 /* ---- outputs keep their names ---- */
 
 /* An output of the model whose node will hold integers: the layer's own node or its
@@ -293,7 +312,7 @@ static amct_status start_edits(amct_deployer *d, amct_error *err) {
 static amct_status deploy_results(amct_deployer *d, amct_error *err) {
   AMCT_TRY(start_edits(d, err));
   for (size_t i = 0; i < d->jobs.count; i++) {
-    const amct_job *j = &d->jobs.at[i];
+    amct_job *j = &d->jobs.at[i];
     if (j->layer->weight.node) AMCT_TRY(amct_deploy_weights(d, j, err));
     if (j->layer->bias) AMCT_TRY(amct_deploy_bias(d, j, err));
     AMCT_TRY(dequantize(d, j, err));
@@ -321,7 +340,27 @@ static amct_status settle(amct_deployer *d, amct_error *err) {
   return status;
 }
 
+static void log_corrections(const amct_deployer *d) {
+  enum { SHOWN = 10 };
+  amct_buffer names = {0};
+  if (d->corrected)
+    amct_log(AMCT_LOG_INFO, "deploy", "the biases of %zu layers are corrected",
+             d->corrected);
+  if (d->uncorrected.count == 0) return;
+  for (size_t i = 0; i < d->uncorrected.count && i < SHOWN; i++)
+    amct_buffer_format(&names, "%s\"%s\"", i ? ", " : "", d->uncorrected.at[i]);
+  if (d->uncorrected.count > SHOWN) amct_buffer_text(&names, ", ...");
+  amct_buffer_append(&names, "", 1);
+  amct_log(AMCT_LOG_WARNING, "deploy",
+           "%zu biases are not corrected: %s.stats has nothing of these factors and "
+           "weights: %s",
+           d->uncorrected.count, d->options->record_path,
+           names.failed ? "?" : (const char *)names.data);
+  amct_buffer_free(&names);
+}
+
 static amct_status deploy_all(amct_deployer *d, amct_error *err) {
+  AMCT_TRY(collect_stats(d, err));
   AMCT_TRY(settle(d, err));
   AMCT_TRY(move_outputs(d, err));
   AMCT_TRY(deploy_results(d, err));
@@ -336,8 +375,10 @@ amct_status amct_deploy(amct_plan *plan, amct_layers *layers, const amct_record 
   d.arena = amct_graph_arena(plan->graph);
   amct_status status = collect_jobs(&d, layers, record, err);
   if (status == AMCT_OK) status = deploy_all(&d, err);
+  if (status == AMCT_OK) log_corrections(&d);
   *quantized_count = d.jobs.count;
   AMCT_VEC_FREE(&d.jobs);
+  AMCT_VEC_FREE(&d.uncorrected);
   amct_map_free(&d.by_node);
   amct_scopes_free(&d.scopes);
   amct_edits_free(d.edits);

@@ -13,7 +13,7 @@
 #ifndef AMCT_DEPLOY_H
 #define AMCT_DEPLOY_H
 
-#include "factors/record.h"
+#include "factors/stats.h"
 #include "rewrite/plan.h"
 
 typedef struct amct_deploy_options {
@@ -21,12 +21,17 @@ typedef struct amct_deploy_options {
   bool all_wanted; /* layers without factors are a warning, not to be expected */
   const char *const *outputs;
   size_t output_count;
+  const amct_stats *stats; /* corrects biases; NULL: none are corrected */
 } amct_deploy_options;
 
 /**
  * Quantizes the layers that the record names, in the graph of a plan that is not settled
  * yet, and settles it. `record` was checked against `layers`. `layers` is spent: its
  * nodes move where a layer is a model output. `*quantized` counts layers.
+ *
+ * With stats, a bias grows by the shift of numeric/bias_shift.h, unless it would leave
+ * int32. Layers whose stats are missing, or are of other factors or weights, keep their
+ * bias; one warning says which.
  *
  * @return AMCT_OK; AMCT_BAD_RECORD (weights that the factors cannot be of, a bias outside
  * int32: the text names the layer, both values and what to do); AMCT_UNSUPPORTED (weights

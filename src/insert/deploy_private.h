@@ -12,6 +12,8 @@ typedef struct amct_job {
   const amct_factors *factors;
   const amct_fold *fold; /* NULL: nothing is folded into the layer */
   const char *name;
+  const amct_layer_stats *stats; /* NULL: none, or of other factors */
+  double *shift;                 /* of the bias, by channel; NULL: none */
 } amct_job;
 
 typedef struct amct_deployer {
@@ -22,7 +24,9 @@ typedef struct amct_deployer {
   AMCT_VEC(amct_job) jobs;
   amct_edits *edits;
   amct_scopes scopes;
-  amct_map by_node; /* data node -> quantized */
+  amct_map by_node;                   /* data node -> quantized */
+  AMCT_VEC(const char *) uncorrected; /* layers whose stats are missing or stale */
+  size_t corrected;
 } amct_deployer;
 
 /** "scope/name", in the graph's arena; NULL when memory runs out. */
@@ -31,7 +35,7 @@ const char *amct_deploy_join(amct_deployer *d, const char *scope, const char *na
 amct_spec *amct_deploy_const(amct_deployer *d, const amct_layer *layer, const char *name,
                              amct_dtype dtype, const amct_shape *shape, const void *data);
 /** int8 weights behind AscendWeightQuant. */
-AMCT_NODISCARD amct_status amct_deploy_weights(amct_deployer *d, const amct_job *j,
+AMCT_NODISCARD amct_status amct_deploy_weights(amct_deployer *d, amct_job *j,
                                                amct_error *err);
 /** The bias of the BiasAdd behind the layer in units of scale_d*scale_w. */
 AMCT_NODISCARD amct_status amct_deploy_bias(amct_deployer *d, const amct_job *j,

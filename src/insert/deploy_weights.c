@@ -2,7 +2,9 @@
 /* What a layer's constants become: int8 weights, biases in integer units. */
 #include <math.h>
 
+#include "base/digest.h"
 #include "insert/deploy_private.h"
+#include "numeric/bias_shift.h"
 #include "numeric/weights.h"
 #include "op/parameters.h"
 #include "rewrite/fold_values.h"
@@ -70,8 +72,29 @@ static const char *enter_like(amct_deployer *d, const amct_layer *layer, amct_ed
   return name;
 }
 
+/* The shift of the bias by these weights, where there are stats of them. */
+static amct_status find_shift(amct_deployer *d, amct_job *j, const amct_folded *w,
+                              const int8_t *q, amct_error *err) {
+  const amct_layer_stats *stats = j->stats;
+  const amct_factors *f = j->factors;
+  const size_t count = w->layout.outer * w->layout.channels * w->layout.inner;
+  const amct_weight_pair pair = {w->weights, q, w->layout, f->scale_w, f->scale_w_count};
+  if (!j->layer->bias || !d->options->stats || (stats && stats->mean_count == 0))
+    return AMCT_OK;
+  if (!stats || stats->weights != amct_digest(0, w->weights, count * sizeof *w->weights))
+    return AMCT_VEC_PUSH(&d->uncorrected, j->name) ? AMCT_OK : amct_fail_memory(err);
+  j->shift = amct_arena_array(d->arena, w->layout.channels, sizeof *j->shift);
+  if (!j->shift) return amct_fail_memory(err);
+  if (!amct_bias_shift(j->shift, &pair, stats->mean, stats->mean_count, stats->taps)) {
+    j->shift = NULL;
+    return AMCT_VEC_PUSH(&d->uncorrected, j->name) ? AMCT_OK : amct_fail_memory(err);
+  }
+  d->corrected++;
+  return AMCT_OK;
+}
+
 /* The int8 weights as a Const of this name. */
-static amct_status add_weights(amct_deployer *d, const amct_job *j, const char *name,
+static amct_status add_weights(amct_deployer *d, amct_job *j, const char *name,
                                amct_error *err) {
   const amct_factors *f = j->factors;
   amct_arena scratch = {0};
@@ -89,6 +112,7 @@ static amct_status add_weights(amct_deployer *d, const amct_job *j, const char *
   amct_weight_quantize(q, w.weights, w.layout, f->scale_w, f->scale_w_count);
   wait_like(amct_deploy_const(d, j->layer, name, AMCT_DTYPE_INT8, &w.shape, q),
             j->layer->weight_node);
+  status = find_shift(d, j, &w, q, err);
   amct_const_forget(j->layer->weight_node); /* no more than one layer is held twice */
 done:
   amct_arena_free(&scratch);
@@ -109,7 +133,7 @@ static amct_status add_offsets(amct_deployer *d, const amct_job *j, const char *
   return AMCT_OK;
 }
 
-amct_status amct_deploy_weights(amct_deployer *d, const amct_job *j, amct_error *err) {
+amct_status amct_deploy_weights(amct_deployer *d, amct_job *j, amct_error *err) {
   const amct_layer *layer = j->layer;
   if (strcmp(layer->weight_node->op, "Const") != 0)
     return amct_fail(
@@ -139,6 +163,15 @@ amct_status amct_deploy_weights(amct_deployer *d, const amct_job *j, amct_error 
 }
 
 /* ---- bias ---- */
+
+/* Corrected, where that stays within int32. */
+static float quantize_bias(const amct_job *j, size_t channel, float bias, float scale_w) {
+  const float plain = amct_bias_quantize(bias, j->factors->scale_d, scale_w);
+  if (!j->shift) return plain;
+  const float moved = amct_bias_quantize((float)((double)bias + j->shift[channel]),
+                                         j->factors->scale_d, scale_w);
+  return fabsf(moved) <= AMCT_BIAS_LIMIT ? moved : plain;
+}
 
 amct_status amct_deploy_bias(amct_deployer *d, const amct_job *j, amct_error *err) {
   amct_node *add = j->layer->bias;
@@ -172,7 +205,7 @@ amct_status amct_deploy_bias(amct_deployer *d, const amct_job *j, amct_error *er
   }
   for (size_t c = 0; c < tensor.count; c++) {
     float scale_w = f->scale_w[f->scale_w_count == 1 ? 0 : c];
-    q[c] = amct_bias_quantize(bias[c], f->scale_d, scale_w);
+    q[c] = quantize_bias(j, c, bias[c], scale_w);
     if (!(fabsf(q[c]) <= AMCT_BIAS_LIMIT)) {
       status = amct_fail(err, AMCT_BAD_RECORD, j->name,
                          "%s: layer \"%s\": bias %g of channel %zu is %g steps of "

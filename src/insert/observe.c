@@ -4,6 +4,7 @@
 #include "base/number.h"
 #include "insert/fold_spec.h"
 #include "insert/scopes.h"
+#include "numeric/input_sums.h"
 
 #include <stdio.h>
 
@@ -13,6 +14,7 @@ typedef struct observed {
   AMCT_VEC(const char *) names;
   AMCT_VEC(int64_t) indices;
   AMCT_VEC(int64_t) weighted;
+  AMCT_VEC(const char *) windows;
   struct observed *next; /* of the same node */
 } observed;
 
@@ -48,8 +50,55 @@ static void free_tensors(observer *o) {
     AMCT_VEC_FREE(&o->tensors.at[i]->names);
     AMCT_VEC_FREE(&o->tensors.at[i]->indices);
     AMCT_VEC_FREE(&o->tensors.at[i]->weighted);
+    AMCT_VEC_FREE(&o->tensors.at[i]->windows);
   }
   AMCT_VEC_FREE(&o->tensors);
+}
+
+/* Rows and columns of an attribute with four numbers; 1 where it is absent. */
+static bool read_image(const amct_layer *layer, const char *key, int64_t to[2]) {
+  const int image = layer->channels_first ? 2 : 1;
+  amct_ints values;
+  to[0] = to[1] = 1;
+  if (!amct_attr_has(layer->node, key)) return true;
+  if (!amct_attr_ints(layer->node, key, &values) || values.count != 4) return false;
+  to[0] = values.at[image];
+  to[1] = values.at[image + 1];
+  return to[0] >= 1 && to[1] >= 1;
+}
+
+static bool is_op(const amct_layer *layer, const char *op) {
+  return strcmp(layer->node->op, op) == 0;
+}
+
+/* How the layer reads its input; false: not as a window does that has means. */
+static bool find_window(const amct_layer *layer, amct_window *window) {
+  *window = (amct_window){{1, 1}, {1, 1}, {1, 1}, false, false, true};
+  if (is_op(layer, "MatMul")) return true;
+  if (!is_op(layer, "Conv2D") && !is_op(layer, "DepthwiseConv2dNative")) return false;
+  if (layer->weight_shape.rank != 4) return false;
+  window->flat = false;
+  window->channels_first = layer->channels_first;
+  window->same = amct_attr_is(layer->node, "padding", "SAME", false);
+  for (int axis = 0; axis < 2; axis++) {
+    window->kernel[axis] = layer->weight_shape.dims[axis];
+    if (window->kernel[axis] < 1 || window->kernel[axis] > AMCT_WINDOW_KERNEL_MAX)
+      return false;
+  }
+  return (window->same || amct_attr_is(layer->node, "padding", "VALID", false)) &&
+         read_image(layer, "strides", window->stride) &&
+         read_image(layer, "dilations", window->dilation);
+}
+
+/* The window of a layer whose bias is to be corrected, as text; "": none. NULL: no
+ * memory. */
+static const char *window_text(const observer *o, const amct_layer *layer) {
+  amct_window window;
+  char text[AMCT_WINDOW_BYTES] = "";
+  if (o->recipe->bias_correction && layer->bias && layer->weight.node &&
+      find_window(layer, &window))
+    amct_window_print(text, &window);
+  return amct_arena_text(amct_graph_arena(o->plan->graph), text, strlen(text));
 }
 
 /* Puts the layer with the tensor that it reads, or starts a new one. */
@@ -63,7 +112,9 @@ static amct_status group_layer(observer *o, const amct_layer_recipe *recipe,
     tensor->next = amct_map_get(&o->by_node, recipe->layer->data.node);
     AMCT_TRY(amct_map_set(&o->by_node, recipe->layer->data.node, tensor, err));
   }
-  if (!AMCT_VEC_PUSH(&tensor->names, recipe->name) ||
+  const char *window = window_text(o, recipe->layer);
+  if (!window || !AMCT_VEC_PUSH(&tensor->windows, window) ||
+      !AMCT_VEC_PUSH(&tensor->names, recipe->name) ||
       !AMCT_VEC_PUSH(&tensor->indices, index) ||
       !AMCT_VEC_PUSH(&tensor->weighted, (int64_t)(recipe->layer->weight.node != NULL)))
     return amct_fail_memory(err);
@@ -116,6 +167,7 @@ static amct_status observe_tensor(observer *o, const observed *tensor, amct_erro
   amct_spec_ints(spec, "layer_indices", tensor->indices.at, tensor->indices.count);
   amct_spec_ints(spec, "layer_weighted", tensor->weighted.at, tensor->weighted.count);
   put_range(spec, &tensor->first->range);
+  amct_spec_texts(spec, "windows", tensor->windows.at, tensor->windows.count);
   for (size_t i = 0; i < tensor->names.count; i++)
     amct_edits_control(o->edits, amct_graph_find(o->plan->graph, tensor->names.at[i]),
                        amct_spec_name(spec));

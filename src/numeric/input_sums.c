@@ -22,9 +22,9 @@ enum {
 static const double k_sum_limit = 0x1p30;
 
 /* Columns (or rows) that a tap sees: first, first + stride, ... last; none where
- * first > last. */
+ * first > last. Position p sees p*stride + shift. */
 typedef struct reach {
-  int64_t first, last;
+  int64_t first, last, shift;
 } reach;
 
 struct amct_input_sums {
@@ -115,6 +115,18 @@ bool amct_window_fits(const amct_window *window, const int64_t *dims, int rank,
   return true;
 }
 
+/* Of large pictures every n-th row of positions counts. */
+static int64_t row_step(const amct_pictures *p) {
+  const int64_t rows = p->out[ROWS], most = rows / AMCT_ROWS_LEAST;
+  const int64_t step = rows * p->out[COLUMNS] / AMCT_POSITIONS_ENOUGH;
+  return step < 1 || most < 1 ? 1 : step < most ? step : most;
+}
+
+static int64_t rows_counted(const amct_pictures *p) {
+  const int64_t step = row_step(p);
+  return (p->out[ROWS] - step / 2 + step - 1) / step;
+}
+
 static reach reach_of(const amct_window *w, const amct_pictures *p, int axis,
                       int64_t tap) {
   const int64_t stride = w->stride[axis], in = p->in[axis], out = p->out[axis];
@@ -126,7 +138,7 @@ static reach reach_of(const amct_window *w, const amct_pictures *p, int axis,
   const int64_t room = in - 1 - shift;
   int64_t high = room < 0 ? -1 : room / stride;
   if (high > out - 1) high = out - 1;
-  return (reach){low * stride + shift, high * stride + shift};
+  return (reach){low * stride + shift, high * stride + shift, shift};
 }
 
 /* ---- memory ---- */
@@ -203,8 +215,8 @@ static void add_reach(const amct_input_sums *s, double *acc, const float *row, r
 }
 
 static reach overlap(reach a, reach b) {
-  return (reach){a.first > b.first ? a.first : b.first,
-                 a.last < b.last ? a.last : b.last};
+  return (reach){a.first > b.first ? a.first : b.first, a.last < b.last ? a.last : b.last,
+                 a.shift};
 }
 
 /* Sums of a row by column of the kernel. Taps on the same columns but for a few at the
@@ -232,8 +244,8 @@ static void sum_row(const amct_input_sums *s, const reach *reaches, const float 
         add_reach(s, own, row, reaches[i], at);
         continue;
       }
-      add_reach(s, own, row, (reach){reaches[i].first, common.first - stride}, at);
-      add_reach(s, own, row, (reach){common.last + stride, reaches[i].last}, at);
+      add_reach(s, own, row, (reach){reaches[i].first, common.first - stride, 0}, at);
+      add_reach(s, own, row, (reach){common.last + stride, reaches[i].last, 0}, at);
     }
   }
 }
@@ -243,10 +255,17 @@ AMCT_CLONES static void add_doubles(double *to, const double *from, size_t count
     to[i] += from[i];
 }
 
+/* Does the tap see row y from a position that counts? */
+static bool sees(reach r, int64_t y, int64_t stride, int64_t step) {
+  if (y < r.first || y > r.last || (y - r.shift) % stride != 0) return false;
+  return (y - r.shift) / stride % step == step / 2;
+}
+
 static void sum_picture(const amct_input_sums *s, const amct_pictures *p, const float *x,
                         steps at) {
   const amct_window *w = &s->window;
   const size_t width = (size_t)w->kernel[COLUMNS] * s->channels;
+  const int64_t step = row_step(p);
   reach columns[AMCT_WINDOW_KERNEL_MAX], rows[AMCT_WINDOW_KERNEL_MAX];
   memset(s->picture, 0, s->taps * s->channels * sizeof *s->picture);
   for (int64_t j = 0; j < w->kernel[COLUMNS]; j++)
@@ -256,8 +275,7 @@ static void sum_picture(const amct_input_sums *s, const amct_pictures *p, const 
   for (int64_t y = 0; y < p->in[ROWS]; y++) {
     bool summed = false;
     for (int64_t i = 0; i < w->kernel[ROWS]; i++) {
-      if (y < rows[i].first || y > rows[i].last || (y - rows[i].first) % w->stride[ROWS])
-        continue;
+      if (!sees(rows[i], y, w->stride[ROWS], step)) continue;
       if (!summed) sum_row(s, columns, x + (size_t)y * at.row, at);
       summed = true;
       add_doubles(s->picture + (size_t)i * width, s->row, width);
@@ -265,15 +283,23 @@ static void sum_picture(const amct_input_sums *s, const amct_pictures *p, const 
   }
 }
 
-/* A kernel of one point that is everywhere: a picture is one long row. */
+/* A kernel of one point that is everywhere: a picture is one long row, where all of its
+ * rows count. */
 static void sum_points(const amct_input_sums *s, const amct_pictures *p, const float *x,
                        steps at) {
-  const size_t points = (size_t)p->in[ROWS] * (size_t)p->in[COLUMNS];
+  const size_t step = (size_t)row_step(p);
+  size_t rows = (size_t)p->in[ROWS], width = (size_t)p->in[COLUMNS];
   memset(s->picture, 0, s->channels * sizeof *s->picture);
-  if (at.channel == 1)
-    add_columns(s->picture, x, s->channels, points, at.column);
-  else
-    add_columns_apart(s->picture, x, s->channels, points, at);
+  if (step == 1) {
+    width *= rows;
+    rows = 1;
+  }
+  for (size_t y = step / 2; y < rows; y += step) {
+    if (at.channel == 1)
+      add_columns(s->picture, x + y * at.row, s->channels, width, at.column);
+    else
+      add_columns_apart(s->picture, x + y * at.row, s->channels, width, at);
+  }
 }
 
 /* ---- between pictures ---- */
@@ -333,7 +359,7 @@ static AMCT_NOINLINE void add(amct_input_sums *s, const amct_pictures *p,
     if (n % PICTURES_AT_ONCE == PICTURES_AT_ONCE - 1) flush(s);
   }
   flush(s);
-  s->positions += count * (uint64_t)p->out[ROWS] * (uint64_t)p->out[COLUMNS];
+  s->positions += count * (uint64_t)rows_counted(p) * (uint64_t)p->out[COLUMNS];
 }
 
 void amct_input_sums_add(amct_input_sums *sums, const amct_pictures *pictures,

@@ -13,7 +13,12 @@
 #include "base/bytes.h"
 #include "base/visibility.h"
 
-enum { AMCT_WINDOW_KERNEL_MAX = 64, AMCT_WINDOW_BYTES = 96 };
+enum {
+  AMCT_WINDOW_KERNEL_MAX = 64,
+  AMCT_WINDOW_BYTES = 96,
+  AMCT_POSITIONS_ENOUGH = 256, /* of a picture */
+  AMCT_ROWS_LEAST = 4
+};
 
 /** How a layer reads its input; [0] rows, [1] columns. A product of matrices, whose input
  * is [.., channels], is a 1x1 kernel over pictures of one point. */
@@ -51,6 +56,9 @@ void amct_input_sums_free(amct_input_sums *sums);
  *   sum[t][c] = sum over pictures and positions p of x[p*stride + t*dilation - pad, c],
  *               nothing where that is outside the picture
  *
+ * Of pictures with many positions only rows r of positions with r mod n = n/2 count, n =
+ * positions/256, at most rows/4: pictures differ from each other more than rows do.
+ *
  * In a picture float32 in blocks of eight columns, then double; between pictures whole
  * multiples of 2^-62. Sums of a picture of 2^30 or more make the sums of no use.
  */
@@ -60,7 +68,8 @@ void amct_input_sums_merge(amct_input_sums *sums, const amct_input_sums *other);
 
 /** Taps times channels. */
 size_t amct_input_sums_size(const amct_input_sums *sums);
-/** mean[t*channels + c] = sum[t][c] / positions, float32. False: sums of no use. */
+/** mean[t*channels + c] = sum[t][c] / positions that count, float32. False: sums of no
+ * use. */
 bool amct_input_sums_means(const amct_input_sums *sums, float *mean);
 
 #endif

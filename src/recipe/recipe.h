@@ -34,6 +34,7 @@ typedef struct amct_recipe {
   bool activation_offset;      /* asymmetric by default */
   bool joint_quant;
   bool do_fusion;
+  bool bias_correction;
   const char **skip_fusion_layers;
   size_t skip_fusion_count;
   amct_layer_recipe *layers; /* in file order of the graph */

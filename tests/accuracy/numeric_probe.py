@@ -166,8 +166,9 @@ class InputSums:
         return mean if self.library.amct_input_sums_means(self.handle, address(mean)) else None
 
 
-def bias_shift(library, w, q, layout, scale, mean, taps):
-    """double [channels], or None where the numbers do not belong together."""
+def bias_shift(library, weights, layout, mean, taps):
+    """double [channels], or None where the numbers do not belong together; weights: w, q and scale."""
+    w, q, scale = weights
     w, scale, mean = (np.ascontiguousarray(a, np.float32) for a in (w, scale, mean))
     q = np.ascontiguousarray(q, np.int8)
     pair = WeightPair(address(w), address(q), Layout(*layout), address(scale), scale.size)

@@ -38,7 +38,7 @@ static inline amct_calib_range_spec range_of(const char *id, const char *path,
                                              const amct_calib_layer *layers,
                                              size_t count) {
   const amct_range_options options = AMCT_RANGE_DEFAULTS;
-  return (amct_calib_range_spec){{id, path, total}, 1, layers, count, options};
+  return (amct_calib_range_spec){{id, path, total}, 1, layers, count, options, NULL};
 }
 
 static inline amct_calib_weight_spec weight_of(const char *id, const char *path,
@@ -50,7 +50,8 @@ static inline amct_calib_weight_spec weight_of(const char *id, const char *path,
 static inline void observe(const amct_calib_range_spec *spec, const float *values,
                            size_t count) {
   amct_error err = {0};
-  if (amct_calib_observe(spec, values, count, &err) != AMCT_OK) fail_msg("%s", err.text);
+  if (amct_calib_observe(spec, &(amct_calib_batch){values, count}, &err) != AMCT_OK)
+    fail_msg("%s", err.text);
 }
 
 static inline void assert_file(const char *path, const char *expected) {

@@ -173,12 +173,14 @@ static void test_what_counts_as_a_batch(void **state) {
 
   const float bad[] = {1000, 1, NAN, INFINITY};
   amct_error err = {0};
-  assert_int_equal(amct_calib_observe(&range, bad, 4, &err), AMCT_UNSUPPORTED);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){bad, 4}, &err),
+                   AMCT_UNSUPPORTED);
   assert_string_equal(err.text,
                       "layer \"scope/conv\": batch 2 has NaN at index 2 of its data");
   assert_string_equal(err.node, "scope/conv");
   err = (amct_error){0};
-  assert_int_equal(amct_calib_observe(&range, bad + 3, 1, &err), AMCT_UNSUPPORTED);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){bad + 3, 1}, &err),
+                   AMCT_UNSUPPORTED);
   assert_non_null(strstr(err.text, "infinity at index 0"));
 
   assert_false(amct_calib_range_done(&range));
@@ -199,7 +201,8 @@ static void test_bad_value_in_a_late_shard(void **state) {
   amct_error err = {0};
   values[BIG - 1] = NAN;
   values[BIG - 9] = -INFINITY;
-  assert_int_equal(amct_calib_observe(&range, values, BIG, &err), AMCT_UNSUPPORTED);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){values, BIG}, &err),
+                   AMCT_UNSUPPORTED);
   assert_string_equal(err.text,
                       "layer \"a\": batch 1 has infinity at index 699991 of its data");
   observe(&range, k_relu6, 4); /* nothing of the batch was kept */
@@ -315,7 +318,7 @@ static amct_status calibrate_all(const char *path, amct_error *err) {
   if (status != AMCT_OK) return status;
   const amct_calib_range_spec range = range_of(id, path, 1, &layer, 1);
   const amct_calib_weight_spec weight = weight_of(id, path, 1, layer, true);
-  status = amct_calib_observe(&range, k_relu6, 4, err);
+  status = amct_calib_observe(&range, &(amct_calib_batch){k_relu6, 4}, err);
   if (status != AMCT_OK) return status;
   return amct_calib_weigh(&weight, w, (amct_weight_layout){1, 2, 1}, &step, 1, err);
 }

@@ -29,14 +29,16 @@ static void test_a_later_calibration_retires_the_older(void **state) {
 
   amct_error err = {0};
   assert_false(amct_calib_range_done(&range));
-  assert_int_equal(amct_calib_observe(&range, k_relu6, 4, &err), AMCT_NOT_READY);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){k_relu6, 4}, &err),
+                   AMCT_NOT_READY);
   assert_non_null(strstr(err.text, path));
   const amct_calib_weight_spec weight = weight_of(older, path, 1, heavy, true);
   assert_int_equal(
       amct_calib_weigh(&weight, k_relu6, (amct_weight_layout){1, 4, 1}, NULL, 0, NULL),
       AMCT_NOT_READY);
   range.key.id = "an id of a run before";
-  assert_int_equal(amct_calib_observe(&range, k_relu6, 4, NULL), AMCT_NOT_READY);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){k_relu6, 4}, NULL),
+                   AMCT_NOT_READY);
   assert_int_equal(amct_calib_flush(NULL, NULL), AMCT_OK);
   assert_file(path, "");
 
@@ -76,7 +78,8 @@ static void test_a_process_with_only_the_graph(void **state) {
   range.key.id = later;
   observe(&range, k_relu6, 4);
   range.key.id = older;
-  assert_int_equal(amct_calib_observe(&range, k_relu6, 4, NULL), AMCT_NOT_READY);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){k_relu6, 4}, NULL),
+                   AMCT_NOT_READY);
   range.key.id = later;
   observe(&range, k_relu6, 4);
   assert_int_equal(amct_calib_flush(path, NULL), AMCT_OK);
@@ -127,7 +130,8 @@ static void test_specs_are_checked(void **state) {
   bad[count++].layer_count = 2;
   for (size_t i = 0; i < count; i++) {
     amct_error err = {0};
-    if (amct_calib_observe(&bad[i], k_relu6, 4, &err) != AMCT_INVALID_ARGUMENT)
+    if (amct_calib_observe(&bad[i], &(amct_calib_batch){k_relu6, 4}, &err) !=
+        AMCT_INVALID_ARGUMENT)
       fail_msg("case %zu: %s", i, err.text);
     assert_true(err.text[0] != '\0');
   }
@@ -147,7 +151,8 @@ static void test_a_record_that_cannot_be_written(void **state) {
 
   const amct_calib_range_spec range = range_of(older, path, 1, &layer, 1);
   amct_error err = {0};
-  assert_int_equal(amct_calib_observe(&range, k_relu6, 4, &err), AMCT_IO);
+  assert_int_equal(amct_calib_observe(&range, &(amct_calib_batch){k_relu6, 4}, &err),
+                   AMCT_IO);
   assert_non_null(strstr(err.text, path));
   assert_int_equal(rmdir(path), 0);
   assert_int_equal(amct_calib_flush(path, NULL), AMCT_OK); /* nothing was lost */
@@ -191,14 +196,16 @@ static void test_a_forked_child_takes_no_part(void **state) {
     char own_id[AMCT_CALIB_ID_BYTES];
     int wrong = 0;
     for (int i = 0; i < 3; i++)
-      wrong += amct_calib_observe(&range, others, 2, NULL) != AMCT_OK;
+      wrong +=
+          amct_calib_observe(&range, &(amct_calib_batch){others, 2}, NULL) != AMCT_OK;
     wrong += amct_calib_range_done(&range);
     wrong += amct_calib_flush(NULL, NULL) != AMCT_OK;
     wrong += begin_at(own, own_id, NULL) != AMCT_OK;
     range.key.id = own_id;
     range.key.record_path = own;
     for (int i = 0; i < 2; i++)
-      wrong += amct_calib_observe(&range, k_relu6, 4, NULL) != AMCT_OK;
+      wrong +=
+          amct_calib_observe(&range, &(amct_calib_batch){k_relu6, 4}, NULL) != AMCT_OK;
     _exit(wrong);
   }
   int status = 1;
