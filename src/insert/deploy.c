@@ -344,14 +344,14 @@ static void log_corrections(const amct_deployer *d) {
   enum { SHOWN = 10 };
   amct_buffer names = {0};
   if (d->corrected)
-    amct_log(AMCT_LOG_INFO, "deploy", "the biases of %zu layers are corrected",
+    amct_log(AMCT_LOG_INFO, d->options->module, "the biases of %zu layers are corrected",
              d->corrected);
   if (d->uncorrected.count == 0) return;
   for (size_t i = 0; i < d->uncorrected.count && i < SHOWN; i++)
     amct_buffer_format(&names, "%s\"%s\"", i ? ", " : "", d->uncorrected.at[i]);
   if (d->uncorrected.count > SHOWN) amct_buffer_text(&names, ", ...");
   amct_buffer_append(&names, "", 1);
-  amct_log(AMCT_LOG_WARNING, "deploy",
+  amct_log(AMCT_LOG_WARNING, d->options->module,
            "%zu biases are not corrected: %s.stats has nothing of these factors and "
            "weights: %s",
            d->uncorrected.count, d->options->record_path,
