@@ -3,6 +3,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "numeric/clones.h"
@@ -10,7 +11,7 @@
 #include "numeric/kernels.h"
 #include "numeric/round.h"
 
-enum { BITS = 8, STEPS = 255, BLOCK = 4096, LANES = 8 };
+enum { BITS = 8, STEPS = 255, BLOCK = 4096, PARTS = 512, LANES = 8 };
 static const float k_scale_least = 1.192092896e-7f;
 
 /* ---- ULQ ---- */
@@ -47,30 +48,64 @@ void amct_ulq_forward(float *y, const float *x, size_t count, const amct_ulq_gri
   }
 }
 
-/* One value; its parts of the sums. */
-AMCT_INLINE float backward_one(float g, float x, const amct_ulq_grid *grid, float inverse,
-                               double sums[3]) {
-  const float v = x * inverse;
-  const bool over = x > grid->clip_max, under = x < grid->clip_min;
-  const double g_over = over ? (double)g : 0, g_under = under ? (double)g : 0;
-  const float rest = over || under ? 0.0f : amct_round_float(v) - v;
-  sums[0] += g_over;
-  sums[1] += g_under;
-  sums[2] += (double)g * (double)rest;
-  return over || under ? 0.0f : g;
+/* Gradients of a block: what goes through, and what each value adds to the sums. */
+typedef struct parts {
+  float over[PARTS], under[PARTS], rest[PARTS];
+} parts;
+
+AMCT_CLONES static void split(float *dx, parts *p, const float *g, const float *x,
+                              size_t count, const amct_ulq_grid *grid) {
+  const float high = grid->clip_max, low = grid->clip_min, inverse = 1.0f / grid->scale;
+  for (size_t i = 0; i < count; i++) {
+    const float gradient = g[i], v = x[i] * inverse;
+    const float over = x[i] > high ? gradient : 0.0f;
+    const float under = x[i] < low ? gradient : 0.0f;
+    const float rest = amct_round_float(v) - v;
+    const bool outside = (x[i] > high) | (x[i] < low);
+    p->over[i] = over;
+    p->under[i] = under;
+    p->rest[i] = outside ? 0.0f : rest;
+    dx[i] = outside ? 0.0f : gradient;
+  }
 }
 
 /* Lanes, so that the order of the sums is the same in every clone. */
-AMCT_CLONES void amct_ulq_backward(float *dx, amct_ulq_sums *sums, const float *g,
-                                   const float *x, size_t count,
-                                   const amct_ulq_grid *grid) {
-  const float inverse = 1.0f / grid->scale;
-  double parts[LANES][3] = {{0}};
-  for (size_t i = 0; i < count; i++)
-    dx[i] = backward_one(g[i], x[i], grid, inverse, parts[i % LANES]);
-  for (size_t lane = 0; lane < LANES; lane++) {
-    sums->clip_max += parts[lane][0] + parts[lane][2] / STEPS;
-    sums->clip_min += parts[lane][1] - parts[lane][2] / STEPS;
+typedef struct lanes {
+  double over[LANES], under[LANES], rest[LANES];
+} lanes;
+
+AMCT_CLONES static void add_up(lanes *to, const parts *p, const float *g, size_t count) {
+  for (size_t i = 0; i < count; i += LANES)
+    for (size_t k = 0; k < LANES; k++) {
+      to->over[k] += (double)p->over[i + k];
+      to->under[k] += (double)p->under[i + k];
+      to->rest[k] += (double)g[i + k] * (double)p->rest[i + k];
+    }
+}
+
+/* `g` is read before dx, which may be its memory, is written. */
+static void backward_part(float *dx, lanes *to, const float *g, const float *x,
+                          size_t count, const amct_ulq_grid *grid) {
+  float kept[PARTS];
+  parts p;
+  const size_t whole = (count + LANES - 1) / LANES * LANES;
+  memcpy(kept, g, count * sizeof *g);
+  split(dx, &p, kept, x, count, grid);
+  for (size_t i = count; i < whole; i++)
+    kept[i] = p.over[i] = p.under[i] = p.rest[i] = 0;
+  add_up(to, &p, kept, whole);
+}
+
+void amct_ulq_backward(float *dx, amct_ulq_sums *sums, const float *g, const float *x,
+                       size_t count, const amct_ulq_grid *grid) {
+  lanes all = {{0}, {0}, {0}};
+  for (size_t done = 0; done < count; done += PARTS) {
+    const size_t n = count - done < PARTS ? count - done : PARTS;
+    backward_part(dx + done, &all, g + done, x + done, n, grid);
+  }
+  for (size_t k = 0; k < LANES; k++) {
+    sums->clip_max += all.over[k] + all.rest[k] / STEPS;
+    sums->clip_min += all.under[k] - all.rest[k] / STEPS;
   }
 }
 
