@@ -29,6 +29,17 @@ def test_factors_of_ones_own():
     assert os.path.exists("out/own/fashion_quantized.pb")
 
 
+def test_retraining():
+    printed = run("fashion/retrain.py", "--data", "subset", "--steps", "10", "--csv", "out.csv")
+    assert "retrained per tensor" in printed
+    with open("out.csv") as file:
+        rows = [line.split(",") for line in file.read().splitlines()]
+    assert rows[0] == ["network", "test_pictures", "top1_percent"]
+    top1 = {row[0]: float(row[-1]) for row in rows[1:]}
+    # a standard error of 1,000 pictures is 0.8 points
+    assert top1["retrained per tensor"] > top1["float"] - 1.6
+
+
 def test_a_detector():
     printed = run("detector/detector.py")
     assert "raw_boxes" in printed
