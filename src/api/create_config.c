@@ -5,6 +5,7 @@
 #include "api/paths.h"
 #include "api/study.h"
 #include "base/logging.h"
+#include "insert/training.h"
 #include "recipe/cfg.h"
 
 static const char *const k_modules[] = {
@@ -50,6 +51,13 @@ static void warn_unread(const flow *f, const amct_config_options *options) {
              options->config_defination);
 }
 
+static amct_status plan_study(flow *f, const amct_plan_options *options,
+                              amct_error *err) {
+  AMCT_TRY(amct_study_plan(&f->study, options, err));
+  if (f->recipe.purpose == AMCT_FOR_RETRAINING) amct_train_limit(&f->study.layers);
+  return AMCT_OK;
+}
+
 /* Layers depend on what is fused, and that on the simplified configuration. */
 static amct_status make_recipe(flow *f, const amct_config_options *options,
                                amct_error *err) {
@@ -57,7 +65,7 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
                                       options->batch_num, options->activation_offset};
   amct_plan_options plan = {.do_fusion = true};
   if (!options->config_defination) {
-    AMCT_TRY(amct_study_plan(&f->study, &plan, err));
+    AMCT_TRY(plan_study(f, &plan, err));
     return amct_recipe_defaults(&f->recipe, &f->study.layers, f->study.graph, &wanted,
                                 err);
   }
@@ -67,7 +75,7 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
   plan.do_fusion = f->fusion.do_fusion;
   plan.skip_layers = f->fusion.skip_fusion_layers;
   plan.skip_count = f->fusion.skip_fusion_count;
-  AMCT_TRY(amct_study_plan(&f->study, &plan, err));
+  AMCT_TRY(plan_study(f, &plan, err));
   return amct_recipe_from_cfg(&f->recipe, &f->cfg, &f->study.layers, f->study.graph, err);
 }
 

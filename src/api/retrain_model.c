@@ -48,6 +48,7 @@ static amct_status plan_flow(flow *f, const amct_source *source, const char *con
   AMCT_TRY(amct_study_is_float(&f->study, err));
   warn_of_gradients(f);
   AMCT_TRY(amct_study_plan(&f->study, &options, err));
+  amct_train_limit(&f->study.layers);
   return amct_recipe_read(&f->recipe, config_file, &f->study.layers, f->study.graph, err);
 }
 

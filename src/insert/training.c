@@ -13,6 +13,12 @@ typedef struct trainer {
   size_t count;
 } trainer;
 
+void amct_train_limit(amct_layers *layers) {
+  for (size_t i = 0; i < layers->count; i++)
+    if (layers->at[i].looped && !layers->at[i].reason)
+      layers->at[i].reason = "is inside a while loop, which is not retrained";
+}
+
 /* A new node for a layer, `<layer>/<group>/<op>`. */
 static amct_status add_node(trainer *t, amct_spec **spec, const amct_layer_recipe *recipe,
                             const char *group, const char *op, amct_error *err) {

@@ -22,6 +22,10 @@ typedef struct amct_training {
   size_t variable_count;
 } amct_training;
 
+/** Marks the layers that can be quantized, but not retrained: those inside while loops.
+ */
+void amct_train_limit(amct_layers *layers);
+
 /**
  * Plans the ops for the enabled layers. Names depend on the layer alone, so that the
  * training graph and the inference graph of a network get the same variables:

@@ -112,7 +112,7 @@ void amct_ulq_backward(float *dx, amct_ulq_sums *sums, const float *g, const flo
 void amct_ulq_clips(float scale, int32_t offset, bool fixed_min, float *clip_max,
                     float *clip_min) {
   *clip_max = (float)(127 - offset) * scale;
-  *clip_min = fixed_min ? 0.0f : -(float)(128 + offset) * scale;
+  *clip_min = fixed_min ? 0.0f : (float)(-128 - offset) * scale;
   if (*clip_max == 0 && *clip_min == 0) *clip_max = 1.0f;
 }
 
