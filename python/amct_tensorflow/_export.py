@@ -7,10 +7,10 @@ from . import _arguments, _core
 def export_stock(quantized_pb: str, save_path: str) -> None:
     """Writes a quantized model with stock TensorFlow ops only.
 
-    Writes <save_path>_stock.pb, which simulates the quantized model in any TensorFlow, on
-    any device, without this package: on CPU with the same bits as the quantized model.
-    Names of nodes stay; the ops in between are called <name of the op>/<part>. Missing
-    folders are made, a file there is replaced.
+    Writes <save_path>_stock.pb, which simulates the quantized model in any TensorFlow,
+    without this package: on CPU with the same bits as the quantized model. Names of nodes
+    stay; the ops in between are called <name of the op>/<part>. Missing folders are made, a
+    file there is replaced.
 
     Args:
       quantized_pb: str, the <prefix>_quantized.pb that save_model wrote.

@@ -227,6 +227,25 @@ def test_runs_without_the_package(tmp_path):
     assert_bits(np.load("alone.npy"), run_pb(quantized, "y:0", {"x:0": np.load("x.npy")}), "y")
 
 
+@pytest.mark.skipif(tf.__version__.startswith("1."), reason="TensorFlow 1.15 has no jit_compile")
+@pytest.mark.parametrize("seed", [1, 3, 6])
+def test_compiled_by_xla(seed, tmp_path):
+    """All the same bits too, but for AvgPool, which XLA rounds otherwise; these networks have none."""
+    _, quantized = random_nets.quantize(seed, tmp_path / "net")
+    assert "AvgPool" not in ops_of(quantized).values()
+    amct.export_stock(quantized, "net")
+    definition = v1.GraphDef.FromString(Path("net_stock.pb").read_bytes())
+    kept = [n for n in definition.node if n.op != "Placeholder"]
+    del definition.node[:]
+    definition.node.extend(kept)
+    names, x = tensors_of(quantized), random_nets.pictures(seed + 50)
+    run = tf.function(
+        lambda x: tf.graph_util.import_graph_def(definition, {"x:0": x}, names, name=""), jit_compile=True
+    )
+    for name, one, other in zip(names, run_pb(quantized, names, {"x:0": x}), run(tf.constant(x))):
+        assert_bits(other.numpy(), one, name)
+
+
 # ---- what is refused ----
 
 
