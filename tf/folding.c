@@ -30,11 +30,20 @@ static bool read_count(amct_slice text, size_t *count) {
   return true;
 }
 
-/* "bias", "batch_norm:<epsilon>" or "batch_norm:<epsilon>:<first>:<count>". */
+static bool is_arithmetic(amct_fold_kind kind) {
+  return kind != AMCT_FOLD_BIAS && kind != AMCT_FOLD_BATCH_NORM;
+}
+
+/* "bias", "multiply", ..., "batch_norm:<epsilon>" or
+ * "batch_norm:<epsilon>:<first>:<count>". */
 static bool read_step(amct_slice text, amct_folding_step *to) {
   double epsilon = 0;
-  *to = (amct_folding_step){.kind = AMCT_FOLD_BIAS};
-  if (amct_slice_equal(text, amct_slice_of("bias"))) return true;
+  for (int kind = 0; kind < AMCT_FOLD_KINDS; kind++) {
+    *to = (amct_folding_step){.kind = (amct_fold_kind)kind};
+    if (kind != AMCT_FOLD_BATCH_NORM &&
+        amct_slice_equal(text, amct_slice_of(amct_fold_kind_name(to->kind))))
+      return true;
+  }
   if (!amct_slice_equal(cut(&text), amct_slice_of("batch_norm"))) return false;
   if (!amct_number_read_double(cut(&text), &epsilon) || !(epsilon >= 0)) return false;
   *to = (amct_folding_step){.kind = AMCT_FOLD_BATCH_NORM, .epsilon = (float)epsilon};
@@ -54,9 +63,9 @@ static amct_status init_steps(amct_folding *k, const amct_node_view *node,
     if (!read_step(texts[i], &k->steps[i]))
       status = amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
                          "step %zu of fold is neither bias nor batch_norm:<epsilon>"
-                         "[:<first>:<count>]",
+                         "[:<first>:<count>] nor arithmetic",
                          i);
-    k->input_count += k->steps[i].kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
+    k->input_count += k->steps[i].kind == AMCT_FOLD_BATCH_NORM ? BATCH_NORM_INPUTS : 1;
   }
   amct_free(texts);
   return status;
@@ -137,6 +146,7 @@ static amct_status check_parameter(const amct_folding *k, const amct_tf_view *vi
                                    const amct_folding_step *s, size_t channels,
                                    amct_error *err) {
   char shape[AMCT_SHAPE_TEXT_BYTES];
+  if (is_arithmetic(s->kind) && view->count == 1) return AMCT_OK; /* for all channels */
   bool good = view->rank > 0 &&
               (s->count ? s->count == channels && s->first + s->count <= view->count
                         : view->count == channels);
@@ -155,7 +165,7 @@ static amct_status check_parameters(const amct_folding *k, const amct_fold_input
   const amct_tf_view *view = in->views + 1;
   for (size_t i = 0; i < k->step_count; i++) {
     const amct_folding_step *s = &k->steps[i];
-    const size_t count = s->kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
+    const size_t count = s->kind == AMCT_FOLD_BATCH_NORM ? BATCH_NORM_INPUTS : 1;
     for (size_t n = 0; n < count; n++)
       AMCT_TRY(check_parameter(k, view++, s, channels, err));
   }
@@ -168,7 +178,8 @@ static void fill_steps(const amct_folding *k, amct_fold_inputs *in) {
   for (size_t i = 0; i < k->step_count; i++) {
     const amct_folding_step *s = &k->steps[i];
     steps[i] = (amct_fold_step){.kind = s->kind, .epsilon = s->epsilon};
-    if (s->kind == AMCT_FOLD_BIAS) {
+    if (s->kind != AMCT_FOLD_BATCH_NORM) {
+      steps[i].single = is_arithmetic(s->kind) && in->views[at - in->values].count == 1;
       steps[i].bias = *at++;
       continue;
     }

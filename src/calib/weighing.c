@@ -43,7 +43,10 @@ static size_t fold(weighing *w) {
       amct_log(
           AMCT_LOG_WARNING, k_module,
           "layer \"%s\": a %s that follows it is not folded: %s, first in channel %zu",
-          w->spec->layer.name, w->steps[n].kind == AMCT_FOLD_BIAS ? "bias" : "batch norm",
+          w->spec->layer.name,
+          w->steps[n].kind == AMCT_FOLD_BATCH_NORM
+              ? "batch norm"
+              : amct_fold_kind_name(w->steps[n].kind),
           amct_foldable_text(reason), channel);
       return n;
     }

@@ -32,16 +32,16 @@ static amct_status put_filled(amct_edits *edits, amct_spec *spec, const amct_lay
 }
 
 static size_t step_inputs(const amct_fold_ref *step) {
-  return step->kind == AMCT_FOLD_BIAS ? 1 : BATCH_NORM_INPUTS;
+  return step->kind == AMCT_FOLD_BATCH_NORM ? BATCH_NORM_INPUTS : 1;
 }
 
 /* A step as the attribute `fold` has it, its edges as further inputs. */
 static amct_status put_step(amct_edits *edits, amct_spec *spec, const amct_layer *layer,
                             const amct_fold_ref *step, char text[STEP_TEXT_BYTES],
                             amct_error *err) {
-  if (step->kind == AMCT_FOLD_BIAS) {
+  if (step->kind != AMCT_FOLD_BATCH_NORM) {
     amct_spec_input(spec, amct_edge_text(step->bias));
-    strcpy(text, "bias");
+    strcpy(text, amct_fold_kind_name(step->kind));
     return AMCT_OK;
   }
   const amct_edge edges[BATCH_NORM_INPUTS] = {step->scale, step->offset, step->mean,

@@ -19,13 +19,35 @@ static bool all_finite(const float *const *values, size_t count, size_t channel)
   return true;
 }
 
+static amct_foldable run_arithmetic(const amct_fold_step *step, double operand, double *k,
+                                    double *b) {
+  if (!isfinite(operand)) return AMCT_FOLD_NOT_FINITE;
+  switch (step->kind) {
+  case AMCT_FOLD_MULTIPLY:
+    *k *= operand;
+    *b *= operand;
+    break;
+  case AMCT_FOLD_DIVIDE:
+    *k /= operand;
+    *b /= operand;
+    break;
+  case AMCT_FOLD_SUBTRACT:
+    *b -= operand;
+    break;
+  case AMCT_FOLD_SUBTRACT_FROM:
+    *k = -*k;
+    *b = operand - *b;
+    break;
+  default: /* bias, add */
+    *b += operand;
+  }
+  return AMCT_FOLDABLE;
+}
+
 static amct_foldable run_step(const amct_fold_step *step, size_t c, double *k,
                               double *b) {
-  if (step->kind == AMCT_FOLD_BIAS) {
-    if (!isfinite(step->bias[c])) return AMCT_FOLD_NOT_FINITE;
-    *b += (double)step->bias[c];
-    return AMCT_FOLDABLE;
-  }
+  if (step->kind != AMCT_FOLD_BATCH_NORM)
+    return run_arithmetic(step, step->bias[step->single ? 0 : c], k, b);
   const float *parameters[] = {step->scale, step->offset, step->mean, step->variance};
   if (!all_finite(parameters, 4, c) || !isfinite(step->epsilon))
     return AMCT_FOLD_NOT_FINITE;
@@ -142,6 +164,16 @@ amct_foldable amct_fold_check(const float *w, amct_weight_layout layout,
   amct_float_env_leave(&saved);
   if (over && channel != NULL) *channel = where;
   return over ? AMCT_FOLD_OVERFLOWS : AMCT_FOLDABLE;
+}
+
+const char *amct_fold_kind_name(amct_fold_kind kind) {
+  static const char *const names[AMCT_FOLD_KINDS] = {
+      "bias", "batch_norm", "multiply", "divide", "add", "subtract", "subtract_from"};
+  return names[kind];
+}
+
+bool amct_fold_scales(amct_fold_kind kind) {
+  return kind != AMCT_FOLD_BIAS && kind != AMCT_FOLD_ADD && kind != AMCT_FOLD_SUBTRACT;
 }
 
 const char *amct_foldable_text(amct_foldable reason) {

@@ -8,6 +8,8 @@
  *   bias        b = b + bias[c]
  *   batch norm  g = scale[c] / sqrt(variance[c] + epsilon);  k = k*g;  b = (b -
  * mean[c])*g + offset[c]
+ *   multiply, divide, add, subtract       by, of the operand o[c]: on k and b, or b alone
+ *   subtract from                         k = -k;  b = o[c] - b
  *
  * Then w' = float32(w * k) and bias' = float32(b): one rounding, whatever the number of
  * steps.
@@ -21,15 +23,27 @@
 
 typedef enum amct_fold_kind {
   AMCT_FOLD_BIAS = 0,
-  AMCT_FOLD_BATCH_NORM = 1
+  AMCT_FOLD_BATCH_NORM = 1,
+  AMCT_FOLD_MULTIPLY = 2,
+  AMCT_FOLD_DIVIDE = 3,
+  AMCT_FOLD_ADD = 4,
+  AMCT_FOLD_SUBTRACT = 5,
+  AMCT_FOLD_SUBTRACT_FROM = 6
 } amct_fold_kind;
+enum { AMCT_FOLD_KINDS = 7 };
+
+/** "bias", "batch_norm", "multiply", ... Static storage. */
+const char *amct_fold_kind_name(amct_fold_kind kind);
+/** False where the weights stay as they are. */
+bool amct_fold_scales(amct_fold_kind kind);
 
 /** Arrays are float32 [channels], borrowed. */
 typedef struct amct_fold_step {
   amct_fold_kind kind;
-  const float *bias;                             /* BIAS */
+  const float *bias;                             /* BIAS; the operand of arithmetic */
   const float *scale, *offset, *mean, *variance; /* BATCH_NORM */
   float epsilon;                                 /* BATCH_NORM, >= 0 */
+  bool single; /* the operand has one value for all channels */
 } amct_fold_step;
 
 /** Why values cannot be folded; AMCT_FOLDABLE where they can. */

@@ -11,9 +11,10 @@ static bool is_const(amct_edge edge) {
 bool amct_fold_is_constant(const amct_fold_ref *steps, size_t count) {
   for (size_t i = 0; i < count; i++) {
     const amct_fold_ref *s = &steps[i];
-    if (s->kind == AMCT_FOLD_BIAS ? !is_const(s->bias)
-                                  : !is_const(s->scale) || !is_const(s->offset) ||
-                                        !is_const(s->mean) || !is_const(s->variance))
+    if (s->kind != AMCT_FOLD_BATCH_NORM
+            ? !is_const(s->bias)
+            : !is_const(s->scale) || !is_const(s->offset) || !is_const(s->mean) ||
+                  !is_const(s->variance))
       return false;
   }
   return true;
@@ -54,7 +55,8 @@ amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps, size
                            size_t channels, amct_arena *scratch, amct_error *err) {
   for (size_t i = 0; i < count; i++) {
     const amct_fold_ref *s = &steps[i];
-    out[i] = (amct_fold_step){.kind = s->kind, .epsilon = s->epsilon};
+    out[i] =
+        (amct_fold_step){.kind = s->kind, .single = s->single, .epsilon = s->epsilon};
     const struct {
       amct_edge edge;
       float fill;
@@ -64,8 +66,9 @@ amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps, size
                  {s->mean, 0, &out[i].mean},
                  {s->variance, 0, &out[i].variance}};
     const size_t total = s->total ? (size_t)s->total : channels;
-    if (s->kind == AMCT_FOLD_BIAS)
-      AMCT_TRY(amct_vector_read(s->bias, 0, channels, scratch, &out[i].bias, err));
+    if (s->kind != AMCT_FOLD_BATCH_NORM)
+      AMCT_TRY(amct_vector_read(s->bias, 0, s->single ? 1 : channels, scratch,
+                                &out[i].bias, err));
     for (size_t k = 0; k < 4 && s->kind == AMCT_FOLD_BATCH_NORM; k++) {
       const bool filled = !parts[k].edge.node;
       AMCT_TRY(amct_vector_read(parts[k].edge, parts[k].fill, filled ? channels : total,

@@ -192,11 +192,17 @@ static amct_status claim(run *r, const amct_match *match, amct_error *err) {
   return AMCT_OK;
 }
 
+amct_status amct_match_take(amct_pass *pass, const amct_match *match, amct_error *err) {
+  pass->deferred = is_claimed(pass->run, match);
+  return pass->deferred ? AMCT_OK : claim(pass->run, match, err);
+}
+
 static amct_status try_root(run *r, amct_node *root, outcome *result, amct_match *match,
                             amct_error *err) {
   const amct_edge edge = {root, 0};
   *match = (amct_match){0};
   r->pass.reason = r->pass.layers = NULL;
+  r->pass.deferred = false;
   *result = NOT_OURS;
   if (r->rule->recognises && !r->rule->recognises(root)) return AMCT_OK;
   *result = DECLINED;
@@ -213,7 +219,8 @@ static amct_status try_root(run *r, amct_node *root, outcome *result, amct_match
     return amct_fail_memory(err); /* amct_decline has no error record */
   AMCT_TRY(status);
   if (r->pass.reason) return AMCT_OK;
-  *result = MATCHED;
+  *result = r->pass.deferred ? DEFERRED : MATCHED;
+  if (r->pass.deferred) return AMCT_OK;
   return claim(r, match, err);
 }
 

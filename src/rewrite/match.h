@@ -44,6 +44,7 @@ typedef struct amct_pass {
   amct_edits *edits;
   amct_arena *arena;  /* the graph's */
   const char *reason; /* set by amct_decline */
+  bool deferred;      /* set by amct_match_take */
   const char *layers; /* what the match is folded into, for people: "a" or "a,b"; NULL */
   struct amct_run *run; /* the engine's own */
 } amct_pass;
@@ -71,6 +72,10 @@ amct_status amct_decline(amct_pass *pass, const char *format, ...)
 AMCT_NODISCARD amct_status amct_match_row(amct_pass *pass, uint8_t index, amct_edge edge,
                                           const amct_node *reader, amct_match *match,
                                           amct_error *err);
+/** Before such a rule appends edits: claims the nodes of what it matched, or puts the
+ * match off to the next pass (pass->deferred), where another has claimed one of them. */
+AMCT_NODISCARD amct_status amct_match_take(amct_pass *pass, const amct_match *match,
+                                           amct_error *err);
 /** Declines if anything but one input of `reader` reads `node`, or it is a model output.
  */
 AMCT_NODISCARD amct_status amct_check_sole_use(amct_pass *pass, const char *what,

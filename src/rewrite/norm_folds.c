@@ -113,6 +113,23 @@ static amct_status check_bias(amct_pass *pass, const amct_norm_fold *fold, int s
   return AMCT_OK;
 }
 
+amct_status amct_norm_check_operand(amct_pass *pass, const amct_norm_fold *fold,
+                                    amct_edge edge, const amct_node *source, bool *single,
+                                    amct_error *err) {
+  const amct_node *conv = fold->match->node[ROW_CONV];
+  const amct_shapes *shapes = NULL;
+  AMCT_TRY(amct_pass_shapes(pass, &shapes, err));
+  const amct_shape shape = amct_shapes_of(shapes, edge);
+  const int32_t rank = amct_op_find(conv->op)->weight_rank;
+  const bool nchw = amct_node_format(conv) == AMCT_NCHW;
+  *single = shape.rank <= rank && amct_vector_count(&shape) == 1;
+  if (!*single && !bias_fits(NULL, &shape, nchw, rank, fold->channels))
+    return decline_count(pass, "operand", source, fold->channels, conv->name);
+  if (amct_param_dtype(source) != AMCT_DTYPE_FLOAT)
+    return amct_decline(pass, "operand \"%s\" is not float32", source->name);
+  return AMCT_OK;
+}
+
 static amct_status check_weight(amct_pass *pass, amct_norm_fold *fold, amct_error *err) {
   const amct_node *conv = fold->match->node[ROW_CONV];
   const amct_node *weight = fold->match->node[ROW_WEIGHT];

@@ -65,6 +65,13 @@ AMCT_NODISCARD amct_status amct_norm_check_counts(amct_pass *pass, const amct_ma
                                                   int64_t channels,
                                                   const amct_node *owner,
                                                   amct_error *err);
+/** The operand, which `source` holds, has one value for each of the layer's channels,
+ * along them, or a single one (`*single`). */
+AMCT_NODISCARD amct_status amct_norm_check_operand(amct_pass *pass,
+                                                   const amct_norm_fold *fold,
+                                                   amct_edge edge,
+                                                   const amct_node *source, bool *single,
+                                                   amct_error *err);
 /** Lists the steps, the layer's own with the batch norm behind them, and tries them if
  * all values are known. */
 AMCT_NODISCARD amct_status amct_norm_try(amct_pass *pass, amct_norm_fold *fold,

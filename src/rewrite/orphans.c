@@ -11,7 +11,8 @@ static bool is_output(const amct_plan *plan, const amct_node *node) {
 }
 
 static bool is_folded_weight(const amct_plan *plan, const amct_use *use) {
-  return amct_plan_fold(plan, use->node) &&
+  const amct_fold *fold = amct_plan_fold(plan, use->node);
+  return fold && amct_plan_scales(fold) &&
          (int64_t)use->input == amct_op_find(use->node->op)->weight;
 }
 
@@ -45,7 +46,8 @@ amct_status amct_plan_find_orphans(amct_plan *plan, amct_error *err) {
       amct_graph_orphans(&plan->orphans, plan->graph, plan->options.outputs,
                          plan->options.output_count, err);
   for (size_t i = 0; i < plan->folds.count && status == AMCT_OK; i++)
-    status = add_weight(plan, &seen, plan->folds.at[i]->layer, err);
+    if (amct_plan_scales(plan->folds.at[i]))
+      status = add_weight(plan, &seen, plan->folds.at[i]->layer, err);
   amct_map_free(&seen);
   return status;
 }

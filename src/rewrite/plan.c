@@ -83,6 +83,12 @@ const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer) {
   return amct_map_get(&plan->fold_by_layer, layer);
 }
 
+bool amct_plan_scales(const amct_fold *fold) {
+  for (size_t i = 0; i < fold->steps.count; i++)
+    if (amct_fold_scales(fold->steps.at[i].kind)) return true;
+  return false;
+}
+
 static amct_status new_fold(amct_plan *plan, amct_node *layer, amct_fold **out,
                             amct_error *err) {
   amct_fold *fold = amct_arena_alloc(amct_graph_arena(plan->graph), sizeof *fold);

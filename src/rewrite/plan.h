@@ -16,7 +16,8 @@
 /** One step of a fold, with the edges of the unfused graph that hold its parameters. */
 typedef struct amct_fold_ref {
   amct_fold_kind kind;
-  amct_edge bias;                          /* BIAS */
+  amct_edge bias;                          /* BIAS; the operand of arithmetic */
+  bool single;                             /* which has one value for all channels */
   amct_edge scale, offset, mean, variance; /* BATCH_NORM; no node: scale 1, offset 0 */
   float epsilon;
   int64_t first, total; /* the layer's channels begin at `first` of `total` values; total
@@ -82,6 +83,8 @@ AMCT_NODISCARD amct_status amct_plan_settle(amct_plan *plan, const amct_map *but
                                             amct_error *err);
 /** NULL if nothing is folded into the layer. */
 const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer);
+/** True if its steps change the weights, not the bias alone. */
+bool amct_plan_scales(const amct_fold *fold);
 /** For rules: replaces what is folded into `layer` by `steps`, with the sum of the shifts
  * in the Const `bias`. */
 AMCT_NODISCARD amct_status amct_plan_note(amct_plan *plan, amct_node *layer,

@@ -77,7 +77,8 @@ amct_status amct_plan_settle(amct_plan *plan, const amct_map *but, amct_error *e
   if (!edits) return amct_fail_memory(err);
   for (size_t i = 0; i < plan->folds.count && status == AMCT_OK; i++) {
     const amct_fold *fold = plan->folds.at[i];
-    const bool weights = !but || !amct_map_get(but, fold->layer);
+    const bool weights =
+        amct_plan_scales(fold) && (!but || !amct_map_get(but, fold->layer));
     status = settle_layer(plan, edits, fold, weights, err);
   }
   for (size_t i = 0; i < plan->made.count && status == AMCT_OK; i++)

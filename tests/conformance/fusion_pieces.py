@@ -124,6 +124,22 @@ class Pieces(object):
         y.set_shape([None] + plane)
         return y
 
+    def arithmetic(self, x, op=None):
+        """A product, quotient, sum or difference with a constant: one value, or one a channel."""
+        op = op or self.pick("Mul", "RealDiv", "Add", "AddV2", "Sub")
+        flat = x.shape.ndims == 2
+        channels = int(x.shape[1]) if flat else self.channels(x)
+        value = self.random.uniform(0.5, 2, channels) * self.random.choice([-1, 1], channels)
+        if self.chance(0.4):
+            operand = self.parameter("operand", value[0])
+        elif flat:
+            operand = self.parameter("operand", value)
+        else:
+            form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
+            operand = self.vector("operand", value, form)
+        a, b = (x, operand) if op == "RealDiv" else self.swapped(x, operand)
+        return getattr(raw, op)(x=a, y=b, name=self.name("arithmetic"))
+
     def atrous(self, x, out):
         """A convolution between SpaceToBatchND and BatchToSpaceND, perhaps biased there."""
         height, width = (int(n) for n in (x.shape[2:] if self.nchw else x.shape[1:3]))
@@ -167,6 +183,8 @@ class Pieces(object):
             x = self.matmul(x, self.pick(2, 5, 8))
             if self.chance():
                 x = self.flat_bias(x, self.pick(*SUMS))
+            if self.chance(0.3):
+                x = self.arithmetic(x)
             x = self.flat_norm(x, kind or self.pick("small", "reshape"))
         return x
 
@@ -228,7 +246,12 @@ class Pieces(object):
         else:
             out = self.pick(1, 2, 3) if kind == "depthwise" else self.pick(1, 2, 5, 8)
             x = self.conv(x, out, depthwise=kind == "depthwise")
-        x = self.norm(self.biased(x))
+        x = self.biased(x)
+        if kind != "atrous" and self.chance(0.3):
+            x = self.arithmetic(x)
+        x = self.norm(x)
+        if kind != "atrous" and self.chance(0.2):
+            x = self.arithmetic(x)
         return self.norm(x) if self.chance(0.2) else x
 
     def concat(self, parts):

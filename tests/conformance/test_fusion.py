@@ -62,6 +62,7 @@ def test_every_form_folds_and_keeps_its_values(seed, nchw):
     assert fusion_graphs.batch_norms(before) == pieces.norms
     after = fusion_graphs.fuse(before, outputs)
     assert fusion_graphs.batch_norms(after) == 0
+    assert fusion_graphs.count_ops(after, "Mul", "RealDiv", "Add", "AddV2", "Sub") == 0
     assert fusion_graphs.count_ops(after, "Split", "SplitV") == fusion_graphs.count_ops(before, "Split", "SplitV")
     for op in ("Conv2D", "Conv2DBackpropInput", "MatMul", "BatchToSpaceND"):
         assert fusion_graphs.count_ops(after, op) == fusion_graphs.count_ops(before, op)
@@ -102,6 +103,14 @@ def transposed(p, x):
 def atrous(p, x):
     x = tf.nn.relu(p.large(p.bias(p.atrous(x, 8), "BiasAdd")))
     return p.small(p.atrous(x, 4), scale=True, offset=True)
+
+
+def arithmetic(p, x):
+    x = tf.nn.relu(p.arithmetic(p.conv(x, 8), "AddV2"))
+    x = tf.nn.relu(p.arithmetic(p.arithmetic(p.bias(p.transposed(x, 8), "BiasAdd"), "Mul"), "Sub"))
+    x = tf.nn.relu(p.arithmetic(p.norm(p.arithmetic(p.conv(x, 2, depthwise=True), "RealDiv")), "Add"))
+    size = int(np.prod([int(n) for n in x.shape[1:]]))
+    return p.arithmetic(p.arithmetic(p.matmul(tf.reshape(x, [-1, size]), 8), "AddV2"), "RealDiv")
 
 
 def dense_small(p, x):
@@ -152,7 +161,7 @@ MAKES = {"constant": models.constant, "ref": models.ref_variable, "resource": mo
 
 
 @pytest.mark.parametrize("make", sorted(MAKES))
-@pytest.mark.parametrize("network", [single, biased, transposed, atrous, dense_small, dense_reshape, small, group])
+@pytest.mark.parametrize("network", [single, biased, transposed, atrous, arithmetic, dense_small, dense_reshape, small, group])
 @pytest.mark.parametrize("seed", range(3))
 def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed):
     graph = tf.Graph()
