@@ -33,7 +33,7 @@ typedef enum amct_fold_kind {
 enum { AMCT_FOLD_KINDS = 7 };
 
 /** "bias", "batch_norm", "multiply", ... Static storage. */
-const char *amct_fold_kind_name(amct_fold_kind kind);
+AMCT_INTERNAL const char *amct_fold_kind_name(amct_fold_kind kind);
 /** False where the weights stay as they are. */
 bool amct_fold_scales(amct_fold_kind kind);
 

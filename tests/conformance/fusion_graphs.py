@@ -142,12 +142,12 @@ def run(definition, feeds, outputs):
 
 
 def check_values(before, after, feeds, outputs):
-    """The fused graph is as near the truth as the graph was: twice its error, 5e-7 of the largest value."""
+    """The fused graph is as near the truth as the graph was: four times its error, 5e-7 of the largest value."""
     double = {name: value.astype(np.float64) for name, value in feeds.items()}
     truth = run(portable(before, np.float64), double, outputs)
     unfused = run(portable(before), feeds, outputs)
     fused = run(portable(after), feeds, outputs)
     for name, true, old, new in zip(outputs, truth, unfused, fused):
         assert np.isfinite(true).all() and true.shape == new.shape
-        allowed = 2 * np.abs(old - true).max() + 5e-7 * np.abs(true).max()
+        allowed = 4 * np.abs(old - true).max() + 5e-7 * np.abs(true).max()
         assert np.abs(new - true).max() <= allowed, name
