@@ -27,7 +27,7 @@ ARROWS = {
 }
 OWN_ROOT = ("tf", "cli")  # include their own headers without a folder
 LIBRARIES = {"recipe": {"jansson.h"}}  # "x.h" that is nobody's of ours, by folder
-REPEATED_NAMES = {"CMakeLists.txt", "LICENSE", "README.md", "__init__.py"}
+REPEATED_NAMES = {"CMakeLists.txt", "LICENSE", "README.md", "__init__.py", "results.csv"}
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">]+)[">]', re.MULTILINE)
 
 

@@ -64,6 +64,10 @@ def dictionaries() -> Dict[str, List[str]]:
     text += ["(ramp)", "(fill ", "shape=[", "list[", "^", "?", "true", "false", '"SAME"', '"NHWC"']
     record = [field + ": " for field in fields] + [
         "record {",
+        "layer {",
+        "taps: ",
+        "mean: ",
+        "weights: ",
         "key: ",
         "value {",
         "true",
@@ -153,6 +157,9 @@ RECORD = """record { key: "a/b" value { scale_d: 1e-3, offset_d: -128 scale_w: [
   shift_bit: 0x10 shift_bit: 1 skip_fusion: True dst_type: INT8 op_data_type: "FLOAT" } }  # comment
 record < key: 'c\\x41\\n' ; value: { skip_fusion: t } >
 """
+STATS = """layer { key: "a/b" record: "0123456789abcdef" weights: "fedcba9876543210" taps: 2 mean: -1.5 mean: 3e-9 }
+layer < key: "c" taps: 1 >
+"""
 
 
 def seeds(text_to_pb: str) -> Dict[str, bytes]:
@@ -161,6 +168,7 @@ def seeds(text_to_pb: str) -> Dict[str, bytes]:
         "cfg/seed_messages": CFG.encode(),
         "cfg/seed_older": OLDER_CFG.encode(),
         "record/seed_fields": RECORD.encode(),
+        "record/seed_stats": STATS.encode(),
         "record/seed_small": tree.read(Path("tests/data/record_small.txt")).encode(),
     }
     for i, config in enumerate(CONFIGS):

@@ -64,6 +64,7 @@ static bool settle_one(amct_calib_state *state, amct_calib_entry *entry) {
   if (entry->complete || !entry->has_range || (entry->weighted && !entry->has_weights))
     return false;
   fit_bias(entry);
+  amct_calib_check_pixels(entry);
   entry->complete = true;
   state->complete++;
   log_factors(entry);
@@ -175,9 +176,11 @@ amct_status amct_calib_write(amct_calib_state *state, amct_error *err) {
     state->written = state->complete;
     state->write_ms = now_ms();
   }
-  if (status == AMCT_OK && state->total > 0 && state->complete == state->total)
+  if (status == AMCT_OK && state->total > 0 && state->complete == state->total) {
     amct_log(AMCT_LOG_INFO, k_module, "all %zu layers are calibrated: %s", state->total,
              state->path);
+    amct_calib_show_costs(state);
+  }
   amct_map_free(&written);
   amct_record_free(&record);
   return status;

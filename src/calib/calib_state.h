@@ -50,9 +50,20 @@ typedef struct amct_calib_entry {
   float *bias; /* folded, a value a channel; NULL: none */
   size_t channels;
   uint64_t weights_digest;
+  double weight_norm; /* of the folded weights of a channel, root mean square */
+  double pixel_rms;   /* of data that look like pixels from 0 to 255; else 0 */
   amct_calib_mean mean;
   bool complete;
 } amct_calib_entry;
+
+/** Where the time of observers goes. */
+typedef enum amct_calib_phase {
+  AMCT_CALIB_SKETCH,
+  AMCT_CALIB_MEANS,
+  AMCT_CALIB_RANGE,
+  AMCT_CALIB_WEIGH,
+  AMCT_CALIB_PHASES,
+} amct_calib_phase;
 
 typedef struct amct_calib_state {
   amct_name id, path;
@@ -60,6 +71,9 @@ typedef struct amct_calib_state {
   bool begun;    /* by amct_calib_begin here, else adopted */
   atomic_bool retired;
   atomic_bool told; /* that a forked child takes no part */
+  _Atomic int64_t spent_ns[AMCT_CALIB_PHASES];
+  _Atomic int64_t sketch_bytes, sketch_peak;
+  _Atomic int64_t batch_shown, shown_ns; /* of the progress in the log */
   pthread_mutex_t lock;
   /* guarded by `lock` */
   amct_names names;          /* of layers */
@@ -120,6 +134,28 @@ AMCT_NODISCARD amct_status amct_calib_means_of(const amct_calib_observer *observ
                                                size_t layer, amct_calib_mean *mean,
                                                amct_error *err);
 void amct_calib_means_free(struct amct_calib_means *means);
+
+/* guards.c */
+
+/** Warns of data that are all one value, of a range that one value sets, of percentiles
+ * that the values are too few for. */
+void amct_calib_check_range(const amct_calib_range_spec *spec, amct_sketch *sketch,
+                            const amct_range *range);
+/** Root mean square of data that look like pixels from 0 to 255; else 0. */
+double amct_calib_pixel_rms(amct_sketch *sketch);
+/** Warns where a layer makes much of pixels, so that others were meant. */
+void amct_calib_check_pixels(const amct_calib_entry *entry);
+
+/* progress.c */
+
+int64_t amct_calib_now_ns(void);
+void amct_calib_spent(amct_calib_state *state, amct_calib_phase phase, int64_t since);
+/** Memory of sketches changed by this much. */
+void amct_calib_sketched(amct_calib_state *state, int64_t bytes);
+/** "batch 3 of 10", once; of many batches a line a second. */
+void amct_calib_show_batch(amct_calib_state *state, int64_t batch, int64_t total);
+/** One line: where the time went, and what the sketches took. */
+void amct_calib_show_costs(const amct_calib_state *state);
 
 /* calib_record.c; all with the calibration's lock held */
 

@@ -83,26 +83,6 @@ static amct_status fail_value(const amct_calib_range_spec *spec,
                    index);
 }
 
-/* With the observer's lock held. */
-static amct_status take_batch(const amct_calib_range_spec *spec,
-                              amct_calib_observer *observer,
-                              const amct_calib_batch *batch, amct_error *err) {
-  size_t bad = batch->count;
-  if (batch->count == 0) {
-    amct_log(AMCT_LOG_WARNING, k_module, "layer \"%s\": an empty batch does not count",
-             spec->layers[0].name);
-    return AMCT_OK;
-  }
-  if (!observer->sketch) observer->sketch = amct_sketch_new();
-  if (!observer->sketch) return amct_fail_memory(err);
-  AMCT_TRY(amct_calib_means_prepare(observer, spec, batch, err));
-  AMCT_TRY(add_batch(observer->sketch, batch->values, batch->count, &bad, err));
-  if (bad < batch->count) return fail_value(spec, observer, batch->values[bad], bad, err);
-  amct_calib_means_add(observer, batch);
-  observer->batches++;
-  return AMCT_OK;
-}
-
 /* One batch that an observer brings. */
 typedef struct visit {
   const amct_calib_range_spec *spec;
@@ -110,9 +90,45 @@ typedef struct visit {
   amct_calib_observer *observer;
   const amct_calib_batch *batch;
   amct_range range;
+  double pixel_rms;
   amct_calib_mean *means; /* by layer of the spec */
   bool news;              /* this visit found the range */
 } visit;
+
+/* The batch into sketch and means, with the observer's lock held. */
+static amct_status take_values(const visit *v, size_t *bad, amct_error *err) {
+  const amct_calib_batch *batch = v->batch;
+  amct_calib_observer *observer = v->observer;
+  const int64_t before = (int64_t)amct_sketch_bytes(observer->sketch);
+  int64_t since = amct_calib_now_ns();
+  if (!observer->sketch) observer->sketch = amct_sketch_new();
+  if (!observer->sketch) return amct_fail_memory(err);
+  AMCT_TRY(amct_calib_means_prepare(observer, v->spec, batch, err));
+  AMCT_TRY(add_batch(observer->sketch, batch->values, batch->count, bad, err));
+  amct_calib_spent(v->state, AMCT_CALIB_SKETCH, since);
+  amct_calib_sketched(v->state, (int64_t)amct_sketch_bytes(observer->sketch) - before);
+  if (*bad < batch->count) return AMCT_OK;
+  since = amct_calib_now_ns();
+  amct_calib_means_add(observer, batch);
+  amct_calib_spent(v->state, AMCT_CALIB_MEANS, since);
+  return AMCT_OK;
+}
+
+static amct_status take_batch(const visit *v, amct_error *err) {
+  const amct_calib_batch *batch = v->batch;
+  size_t bad = batch->count;
+  if (batch->count == 0) {
+    amct_log(AMCT_LOG_WARNING, k_module, "layer \"%s\": an empty batch does not count",
+             v->spec->layers[0].name);
+    return AMCT_OK;
+  }
+  AMCT_TRY(take_values(v, &bad, err));
+  if (bad < batch->count)
+    return fail_value(v->spec, v->observer, batch->values[bad], bad, err);
+  v->observer->batches++;
+  amct_calib_show_batch(v->state, v->observer->batches, v->spec->batch_num);
+  return AMCT_OK;
+}
 
 static void free_means(visit *v) {
   for (size_t i = 0; v->means && i < v->spec->layer_count; i++)
@@ -139,15 +155,19 @@ static amct_status advance(visit *v, amct_error *err) {
     return amct_fail(err, AMCT_NOT_READY, v->spec->layers[0].name,
                      "layer \"%s\": its calibration was replaced by a later one",
                      v->spec->layers[0].name);
-  if (observer->batches < v->spec->batch_num)
-    AMCT_TRY(take_batch(v->spec, observer, v->batch, err));
+  if (observer->batches < v->spec->batch_num) AMCT_TRY(take_batch(v, err));
   if (observer->batches < v->spec->batch_num) return AMCT_OK;
+  const int64_t since = amct_calib_now_ns();
   AMCT_TRY(amct_range_find(&v->range, observer->sketch, &v->spec->options, err));
   AMCT_TRY(find_means(v, err));
+  amct_calib_check_range(v->spec, observer->sketch, &v->range);
+  v->pixel_rms = amct_calib_pixel_rms(observer->sketch);
+  amct_calib_sketched(v->state, -(int64_t)amct_sketch_bytes(observer->sketch));
   amct_sketch_free(observer->sketch);
   observer->sketch = NULL;
   amct_calib_means_free(observer->means);
   observer->means = NULL;
+  amct_calib_spent(v->state, AMCT_CALIB_RANGE, since);
   v->news = true;
   return AMCT_OK;
 }
@@ -161,6 +181,7 @@ static amct_status spread(const visit *v, amct_error *err) {
     entries[i] = amct_calib_entry_known(v->state, spec->layers[i].index);
     entries[i]->range = v->range;
     entries[i]->mean = v->means[i];
+    entries[i]->pixel_rms = v->pixel_rms;
     entries[i]->has_range = true;
     v->means[i].mean = NULL; /* moved to the entry */
   }

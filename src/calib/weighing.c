@@ -2,6 +2,8 @@
 /* Weights of a layer: folded, and their scales. */
 #include "calib/calib_state.h"
 
+#include <math.h>
+
 #include "base/digest.h"
 #include "base/logging.h"
 #include "numeric/float_env.h"
@@ -20,6 +22,7 @@ typedef struct weighing {
   double *factor, *shift;
   float *scale_w, *bias; /* results; bias NULL where there is none */
   uint64_t digest;       /* of the folded weights */
+  double norm;           /* of a channel's, root mean square */
 } weighing;
 
 static amct_foldable try_fold(weighing *w, size_t steps, size_t *channel) {
@@ -61,6 +64,15 @@ static size_t fold(weighing *w) {
   return 0;
 }
 
+/* Root mean square of the channels' norms. */
+static double norm_of(const weighing *w) {
+  const size_t count = w->layout.outer * w->layout.channels * w->layout.inner;
+  double sum = 0;
+  for (size_t i = 0; i < count; i++)
+    sum += (double)w->folded[i] * (double)w->folded[i];
+  return sqrt(sum / (double)w->layout.channels);
+}
+
 static amct_status compute(weighing *w, size_t scales, amct_error *err) {
   const size_t channels = w->layout.channels;
   amct_error reason = {0};
@@ -75,6 +87,7 @@ static amct_status compute(weighing *w, size_t scales, amct_error *err) {
   if (!w->scale_w) return amct_fail_memory(err);
   const amct_status status = amct_weight_scales(w->scale_w, w->folded, w->layout,
                                                 w->spec->channel_wise, &reason);
+  w->norm = norm_of(w);
   w->digest = amct_digest(
       0, w->folded, w->layout.outer * channels * w->layout.inner * sizeof *w->folded);
   if (status == AMCT_OK) return AMCT_OK;
@@ -93,6 +106,7 @@ static amct_status keep(amct_calib_state *state, weighing *w, size_t scales,
   entry->bias = w->bias;
   entry->channels = w->layout.channels;
   entry->weights_digest = w->digest;
+  entry->weight_norm = w->norm;
   entry->has_weights = true;
   w->scale_w = w->bias = NULL; /* moved to the entry */
   return amct_calib_settle(state, &entry, 1, err);
@@ -116,7 +130,9 @@ static AMCT_NOINLINE amct_status weigh(weighing *w, amct_error *err) {
     status = amct_fail_memory(err);
     goto done;
   }
+  const int64_t since = amct_calib_now_ns();
   if ((status = compute(w, scales, err)) != AMCT_OK) goto done;
+  amct_calib_spent(state, AMCT_CALIB_WEIGH, since);
   pthread_mutex_lock(&state->lock);
   status = keep(state, w, scales, err);
   pthread_mutex_unlock(&state->lock);

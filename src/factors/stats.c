@@ -41,10 +41,14 @@ static void print_layer(const amct_layer_stats *layer, amct_buffer *buffer) {
   amct_buffer_text(buffer, "}\n");
 }
 
+void amct_stats_print(const amct_stats *stats, amct_buffer *buffer) {
+  for (size_t i = 0; i < stats->layers.count; i++)
+    print_layer(&stats->layers.at[i], buffer);
+}
+
 amct_status amct_stats_write(const amct_stats *stats, const char *path, amct_error *err) {
   amct_buffer buffer = {0};
-  for (size_t i = 0; i < stats->layers.count; i++)
-    print_layer(&stats->layers.at[i], &buffer);
+  amct_stats_print(stats, &buffer);
   const amct_status status = buffer.failed
                                  ? amct_fail_memory(err)
                                  : amct_output_whole(path, buffer.data, buffer.size, err);

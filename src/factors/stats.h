@@ -41,7 +41,9 @@ AMCT_NODISCARD amct_status amct_stats_read(amct_stats *stats, const char *path,
                                            amct_error *err);
 AMCT_NODISCARD amct_status amct_stats_parse(amct_stats *stats, amct_slice text,
                                             const char *label, amct_error *err);
-/** Writes atomically. */
+/** Appends the text. */
+void amct_stats_print(const amct_stats *stats, amct_buffer *buffer);
+/** Prints and writes atomically. */
 AMCT_NODISCARD amct_status amct_stats_write(const amct_stats *stats, const char *path,
                                             amct_error *err);
 /** NULL if there is none. Linear. */

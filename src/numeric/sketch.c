@@ -59,6 +59,12 @@ void amct_sketch_free(amct_sketch *sketch) {
   amct_free(sketch);
 }
 
+size_t amct_sketch_bytes(const amct_sketch *sketch) {
+  if (sketch == NULL) return 0;
+  const bool binned = sketch->bins.count != NULL;
+  return sizeof *sketch + (binned ? AMCT_SKETCH_BINS * sizeof *sketch->bins.count : 0);
+}
+
 static void span_take(amct_span *span, float value) {
   span->low = value < span->low ? value : span->low;
   span->high = value > span->high ? value : span->high;

@@ -32,6 +32,8 @@ AMCT_INTERNAL amct_sketch *amct_sketch_new(void);
  * trunk's lists do not want it need not keep exactly. NULL when memory runs out. */
 amct_sketch *amct_sketch_branch(const amct_sketch *trunk);
 AMCT_INTERNAL void amct_sketch_free(amct_sketch *sketch);
+/** Memory that it takes outside a long add; NULL: 0. */
+size_t amct_sketch_bytes(const amct_sketch *sketch);
 
 /** Index of the first NaN or infinity, or `count`. */
 AMCT_INTERNAL size_t amct_find_not_finite(const float *values, size_t count);
