@@ -20,14 +20,21 @@ INPUT, OUTPUT = "input:0", "logits"
 class Builder:
     """Layers with seeded parameters, in the default graph."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, heavy=False):
         self.random = np.random.default_rng(seed)
+        self.heavy = heavy
         self.norms = 0
 
+    def draw(self, *shape):
+        """Of variance 1: normal, or heavy-tailed as trained weights are."""
+        if self.heavy:
+            return self.random.standard_t(3, shape) / np.sqrt(3)
+        return self.random.standard_normal(shape)
+
     def weights(self, *shape):
-        """He-normal, float32."""
+        """Of He's variance, float32."""
         fan_in = np.prod(shape[:-1])
-        return (self.random.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
+        return (self.draw(*shape) * np.sqrt(2 / fan_in)).astype(np.float32)
 
     def norm(self, x, name):
         """A batch norm in inference mode."""
@@ -48,7 +55,7 @@ class Builder:
     def depthwise(self, x, stride, name):
         """A 3x3 depthwise convolution and its batch norm."""
         channels = int(x.shape[-1])
-        w = (self.random.standard_normal((3, 3, channels, 1)) * np.sqrt(2 / 9)).astype(np.float32)
+        w = (self.draw(3, 3, channels, 1) * np.sqrt(2 / 9)).astype(np.float32)
         strides = [1, stride, stride, 1]
         x = tf.nn.depthwise_conv2d_native(x, w, strides, "SAME", name=name + "/depthwise")
         return self.norm(x, name + "/bn")
@@ -63,13 +70,13 @@ class Builder:
         return x + y if stride == 1 and int(x.shape[-1]) == channels else y
 
 
-def mobilenet_v2(width=1.0, size=224, classes=1001):
+def mobilenet_v2(width=1.0, size=224, classes=1001, heavy=False):
     """GraphDef of MobileNetV2's shape: 52 batch norms, 17 depthwise convolutions, AvgPool, logits."""
 
     def scaled(channels):
         return max(8, int(channels * width + 4) // 8 * 8)
 
-    b = Builder()
+    b = Builder(heavy=heavy)
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, (None, size, size, 3), name=INPUT[:-2])
         x = tf.nn.relu6(b.conv(x, scaled(32), 3, 2, "stem"))
