@@ -21,6 +21,7 @@ typedef struct flow {
   amct_record record;
   amct_stats stats;
   bool has_stats;
+  amct_map grids; /* of the clips of a retrained graph */
   amct_arena arena;
   const char *pb_path;
   const char *json_path;
@@ -30,6 +31,7 @@ static void free_flow(flow *f) {
   amct_study_free(&f->study);
   amct_record_free(&f->record);
   amct_stats_free(&f->stats);
+  amct_map_free(&f->grids);
   amct_arena_free(&f->arena);
 }
 
@@ -59,6 +61,7 @@ static amct_status undo_observers(flow *f, amct_error *err) {
 
 static amct_status undo_training(flow *f, amct_strings outputs, amct_error *err) {
   size_t layers = 0;
+  AMCT_TRY(amct_train_grids(&f->grids, f->study.graph, err));
   AMCT_TRY(amct_train_undo(f->study.graph, outputs.at, outputs.count, &layers, err));
   if (layers == 0)
     return amct_fail(err, AMCT_BAD_GRAPH, NULL,
@@ -167,6 +170,7 @@ static amct_status run(flow *f, const char *pb_model, amct_strings outputs,
                                  .output_count = outputs.count};
   AMCT_TRY(load(f, pb_model, outputs, err));
   AMCT_TRY(read_factors(f, record_file, err));
+  AMCT_TRY(amct_train_check(&f->grids, f->study.graph, &f->record, record_file, err));
   AMCT_TRY(read_stats(f, record_file, err));
   if (f->has_stats) options.stats = &f->stats;
   AMCT_TRY(fuse(f, outputs, err));

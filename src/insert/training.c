@@ -2,6 +2,10 @@
 #include "insert/training.h"
 
 #include "insert/fold_spec.h"
+#include "numeric/fake_quant.h"
+#include "op/parameters.h"
+
+#include <math.h>
 
 typedef struct trainer {
   amct_edits *edits;
@@ -139,6 +143,77 @@ amct_status amct_train(amct_edits *edits, const amct_plan *plan,
   for (size_t i = 0; i < recipe->layer_count; i++)
     if (recipe->layers[i].enabled) AMCT_TRY(train_layer(&t, &recipe->layers[i], err));
   return add_record(&t, err);
+}
+
+/* ---- the record of a frozen graph ---- */
+
+enum { CLIP_MAX = 1, CLIP_MIN = 2, ULQ_INPUTS = 3 };
+
+/* `*known` false: no finite constant. */
+static amct_status read_clip(amct_edge edge, float *clip, bool *known, amct_error *err) {
+  amct_arena scratch = {0};
+  amct_error wrong = {0};
+  const float *values = NULL;
+  amct_shape shape;
+  const amct_status status = amct_weight_floats(edge, &scratch, &values, &shape, &wrong);
+  *known = status == AMCT_OK && shape.rank == 0 && isfinite(values[0]);
+  if (*known) *clip = values[0];
+  amct_arena_free(&scratch);
+  return status == AMCT_OUT_OF_MEMORY ? amct_fail_memory(err) : AMCT_OK;
+}
+
+static amct_status keep_grid(amct_map *grids, amct_node *ulq, const float clips[2],
+                             amct_error *err) {
+  amct_arena *arena = amct_graph_arena(ulq->graph);
+  amct_slice layer;
+  bool fixed_min = false;
+  if (!amct_attr_text(ulq, "layer_name", &layer)) return AMCT_OK;
+  (void)amct_attr_bool(ulq, "fixed_min", &fixed_min); /* false where it is left out */
+  const amct_ulq_grid grid = amct_ulq_grid_of(clips[0], fixed_min ? 0.0f : clips[1]);
+  const char *text = amct_arena_text(arena, (const char *)layer.data, layer.size);
+  amct_name name = text ? amct_graph_intern(ulq->graph, text) : NULL;
+  amct_range *range = amct_arena_alloc(arena, sizeof *range);
+  if (!name || !range) return amct_fail_memory(err);
+  *range = (amct_range){grid.scale, (int32_t)grid.offset};
+  return amct_map_set(grids, name, range, err);
+}
+
+static amct_status read_grid(amct_map *grids, amct_node *ulq, amct_error *err) {
+  float clips[2];
+  bool known[2] = {false, false};
+  if (ulq->data_count != ULQ_INPUTS) return AMCT_OK;
+  AMCT_TRY(read_clip(ulq->inputs[CLIP_MAX], &clips[0], &known[0], err));
+  AMCT_TRY(read_clip(ulq->inputs[CLIP_MIN], &clips[1], &known[1], err));
+  return known[0] && known[1] ? keep_grid(grids, ulq, clips, err) : AMCT_OK;
+}
+
+amct_status amct_train_grids(amct_map *grids, amct_graph *graph, amct_error *err) {
+  for (size_t i = 0; i < amct_graph_count(graph); i++) {
+    amct_node *node = amct_graph_at(graph, i);
+    if (strcmp(node->op, "Ulq") == 0) AMCT_TRY(read_grid(grids, node, err));
+  }
+  return AMCT_OK;
+}
+
+amct_status amct_train_check(const amct_map *grids, amct_graph *graph,
+                             const amct_record *record, const char *record_path,
+                             amct_error *err) {
+  for (size_t i = 0; i < record->layers.count; i++) {
+    const amct_factors *f = &record->layers.at[i];
+    amct_name name = amct_graph_intern(graph, f->key);
+    if (!name) return amct_fail_memory(err);
+    const amct_range *range = amct_map_get(grids, name);
+    if (!f->has_data || !range ||
+        (f->scale_d == range->scale && f->offset_d == range->offset))
+      continue;
+    return amct_fail(err, AMCT_BAD_RECORD, name,
+                     "%s: layer \"%s\": scale_d %.9g and offset_d %d, where the clips of "
+                     "%s say %.9g and %d: run the last of the retrain_ops on the graph "
+                     "that is frozen",
+                     record_path, name, (double)f->scale_d, (int)f->offset_d,
+                     amct_graph_label(graph), (double)range->scale, (int)range->offset);
+  }
+  return AMCT_OK;
 }
 
 /* ---- and back ---- */

@@ -11,6 +11,7 @@
 #ifndef AMCT_TRAINING_H
 #define AMCT_TRAINING_H
 
+#include "factors/record.h"
 #include "recipe/recipe.h"
 #include "rewrite/plan.h"
 
@@ -35,6 +36,16 @@ void amct_train_limit(amct_layers *layers);
 AMCT_NODISCARD amct_status amct_train(amct_edits *edits, const amct_plan *plan,
                                       const amct_recipe *recipe, amct_training *training,
                                       amct_error *err);
+
+/** What the clips of a frozen graph say: interned layer name -> amct_range, in the
+ * graph's arena. Layers whose clips are no constants are left out. */
+AMCT_NODISCARD amct_status amct_train_grids(amct_map *grids, amct_graph *graph,
+                                            amct_error *err);
+/** AMCT_BAD_RECORD: the record says another scale_d or offset_d of a layer than its
+ * clips. */
+AMCT_NODISCARD amct_status amct_train_check(const amct_map *grids, amct_graph *graph,
+                                            const amct_record *record,
+                                            const char *record_path, amct_error *err);
 
 /** Takes the ops out again, with what only they read (`keep` names nodes that stay).
  * `*count` layers' ops went. */

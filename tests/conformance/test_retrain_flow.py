@@ -192,6 +192,10 @@ def test_saving_needs_a_record_and_a_retrained_graph():
         amct.save_quant_retrain_model("retrained.pb", [OUTPUT], "empty.txt", "out/model")
     with pytest.raises(amct.GraphError, match="holds no retraining ops"):
         amct.save_quant_retrain_model(retraining.float_pb(), [OUTPUT], "record.txt", "out/model")
+    text = Path("record.txt").read_text()
+    Path("other.txt").write_text(text.replace("offset_d: -128", "offset_d: -127"))
+    with pytest.raises(amct.RecordError, match="offset_d -127, where the clips of retrained.pb"):
+        amct.save_quant_retrain_model("retrained.pb", [OUTPUT], "other.txt", "out/model")
     with pytest.raises(amct.UnsupportedError, match="quantization op Ulq"):
         amct.save_model("retrained.pb", [OUTPUT], "record.txt", "out/model")
     with pytest.raises(ValueError, match="is a retraining op"):
