@@ -32,7 +32,7 @@ class Edit(NamedTuple):
     name: str  # node or variable that is added, or node that is changed
     near: str  # node whose control-flow context the new node shares, or the input
     nodedef: bytes  # a serialized NodeDef, of a Const for a variable; empty for changes
-    index: int = 0  # of the input that is set
+    input_index: int = 0  # of the input that is set
 
 
 # A graph for the core: the path of a frozen pb, or the bytes of a GraphDef.

@@ -209,13 +209,13 @@ def _rehearse(
 def _check_input(graph: Any, edit: _core.Edit, new: Any) -> None:
     """GraphError if TensorFlow would refuse the tensor as that input."""
     inputs = graph.get_operation_by_name(edit.name).inputs
-    if edit.index >= len(inputs):
-        raise errors.GraphError("{}: it has no input {}".format(edit.name, edit.index))
-    old = inputs[edit.index]
+    if edit.input_index >= len(inputs):
+        raise errors.GraphError("{}: it has no input {}".format(edit.name, edit.input_index))
+    old = inputs[edit.input_index]
     if old.dtype.base_dtype != new.dtype.base_dtype or not old.shape.is_compatible_with(new.shape):
         raise errors.GraphError(
             "{}: input {} is {} {}, {} is {} {}".format(
-                edit.name, edit.index, old.dtype, old.shape, edit.near, new.dtype, new.shape
+                edit.name, edit.input_index, old.dtype, old.shape, edit.near, new.dtype, new.shape
             )
         )
 
@@ -252,5 +252,5 @@ def _commit(
         if edit.kind == _core.EDIT_CONTROL:
             operation(edit.name)._add_control_input(operation(edit.near))
         else:
-            operation(edit.name)._update_input(edit.index, tensor(_tensor_name(edit.near)))
+            operation(edit.name)._update_input(edit.input_index, tensor(_tensor_name(edit.near)))
     return added

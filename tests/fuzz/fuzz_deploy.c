@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A graph in text form, a line of dashes, a record: what save_model and
- * export_stock make of them. */
+/* A graph in text form, a line of dashes, a record: what save_model, after
+ * save_quant_retrain_model where the graph has its ops, and export_stock make of them. */
 #include "fuzz/fuzz.h"
 
 #include <unistd.h>
@@ -9,6 +9,7 @@
 #include "graph/textform.h"
 #include "insert/deploy.h"
 #include "insert/stock.h"
+#include "insert/training.h"
 
 enum { SKIPPED_MAX = 16 };
 
@@ -21,6 +22,21 @@ typedef struct flow {
   const char *skipped[SKIPPED_MAX];
   size_t skip_count;
 } flow;
+
+/* The ops of retraining are gone, or the graph is as it was. */
+static bool undo_training(flow *f, amct_error *err) {
+  amct_map grids = {0};
+  size_t layers = 0;
+  const bool fine =
+      fuzz_succeeded(amct_train_grids(&grids, f->graph, err), err) &&
+      fuzz_succeeded(amct_train_check(&grids, f->graph, &f->record, "record", err),
+                     err) &&
+      fuzz_succeeded(amct_train_undo(f->graph, NULL, 0, &layers, err), err);
+  amct_map_free(&grids);
+  amct_error wrong = {0};
+  FUZZ_CHECK(amct_graph_verify(f->graph, &wrong) == AMCT_OK, wrong.text);
+  return fine;
+}
 
 /* Both halves; false where an input is refused. */
 static bool read_halves(flow *f, amct_slice input, amct_error *err) {
@@ -35,6 +51,7 @@ static bool read_halves(flow *f, amct_slice input, amct_error *err) {
       !fuzz_succeeded(amct_graph_verify(f->graph, err), err) ||
       !fuzz_succeeded(amct_record_parse(&f->record, record, "record", err), err))
     return false;
+  if (!undo_training(f, err)) return false;
   fuzz_find_outputs(&f->outputs, f->graph);
   for (size_t i = 0; i < f->record.layers.count && f->skip_count < SKIPPED_MAX; i++)
     if (f->record.layers.at[i].skip_fusion)
