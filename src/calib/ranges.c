@@ -91,8 +91,9 @@ typedef struct visit {
   const amct_calib_batch *batch;
   amct_range range;
   double pixel_rms;
-  amct_calib_mean *means; /* by layer of the spec */
-  bool news;              /* this visit found the range */
+  amct_calib_mean *means;     /* by layer of the spec */
+  amct_calib_entry **entries; /* the same */
+  bool news;                  /* this visit found the range */
 } visit;
 
 /* The batch into sketch and means, with the observer's lock held. */
@@ -130,24 +131,25 @@ static amct_status take_batch(const visit *v, amct_error *err) {
   return AMCT_OK;
 }
 
-static void free_means(visit *v) {
+static void free_visit(visit *v) {
   for (size_t i = 0; v->means && i < v->spec->layer_count; i++)
     amct_free(v->means[i].mean);
   amct_free(v->means);
-  v->means = NULL;
+  amct_free(v->entries);
 }
 
 static amct_status find_means(visit *v, amct_error *err) {
-  free_means(v);
   v->means = amct_alloc_array(v->spec->layer_count, sizeof *v->means);
-  if (!v->means) return amct_fail_memory(err);
+  v->entries = amct_alloc_array(v->spec->layer_count, sizeof *v->entries);
+  if (!v->means || !v->entries) return amct_fail_memory(err);
   for (size_t i = 0; i < v->spec->layer_count; i++)
     AMCT_TRY(amct_calib_means_of(v->observer, i, &v->means[i], err));
   return AMCT_OK;
 }
 
-/* Takes the batch and, when it is the last, finds the range. A search that failed is
- * tried again without taking more data. */
+/* Takes the batch and, when it is the last, finds range and means. A search that failed
+ * is tried again without taking more data; after one that did not, nothing that is still
+ * to do fails for memory, and nobody searches again. */
 static amct_status advance(visit *v, amct_error *err) {
   amct_calib_observer *observer = v->observer;
   if (atomic_load(&observer->done)) return AMCT_OK;
@@ -168,6 +170,7 @@ static amct_status advance(visit *v, amct_error *err) {
   amct_calib_means_free(observer->means);
   observer->means = NULL;
   amct_calib_spent(v->state, AMCT_CALIB_RANGE, since);
+  atomic_store(&observer->done, true);
   v->news = true;
   return AMCT_OK;
 }
@@ -175,8 +178,7 @@ static amct_status advance(visit *v, amct_error *err) {
 /* Hands range and means to the layers that read the tensor. */
 static amct_status spread(const visit *v, amct_error *err) {
   const amct_calib_range_spec *spec = v->spec;
-  amct_calib_entry **entries = amct_alloc_array(spec->layer_count, sizeof *entries);
-  if (!entries) return amct_fail_memory(err);
+  amct_calib_entry **entries = v->entries;
   for (size_t i = 0; i < spec->layer_count; i++) {
     entries[i] = amct_calib_entry_known(v->state, spec->layers[i].index);
     entries[i]->range = v->range;
@@ -185,10 +187,7 @@ static amct_status spread(const visit *v, amct_error *err) {
     entries[i]->has_range = true;
     v->means[i].mean = NULL; /* moved to the entry */
   }
-  atomic_store(&v->observer->done, true);
-  const amct_status status = amct_calib_settle(v->state, entries, spec->layer_count, err);
-  amct_free(entries);
-  return status;
+  return amct_calib_settle(v->state, entries, spec->layer_count, err);
 }
 
 static amct_status check_spec(const amct_calib_range_spec *spec, amct_error *err) {
@@ -230,7 +229,7 @@ amct_status amct_calib_observe(const amct_calib_range_spec *spec,
   amct_float_env_enter(&saved);
   const amct_status status = observe(&v, err);
   amct_float_env_leave(&saved);
-  free_means(&v);
+  free_visit(&v);
   return status;
 }
 
