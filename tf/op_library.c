@@ -96,7 +96,7 @@ static const op_row k_ops[] = {
    {"w: float"}, {"y: float"}, create_arq_retrain, true},
   {"RetrainFactors",
    {"Tin: list({float}) >= 2", "layer_name: string", "weighted: bool", "channel_axes: list(int)", "channel_wise: bool",
-    "fixed_min: bool", "fold: list(string)"},
+    "may_split: bool", "fixed_min: bool", "fold: list(string)"},
    {"inputs: Tin"}, {"factors: float"}, create_retrain_factors, true, unknown_shapes},
   {"RetrainRecord",
    {"Tin: list({float}) >= 1", "record_file: string", "layer_names: list(string)"},

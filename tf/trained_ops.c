@@ -15,7 +15,7 @@
 typedef struct trained_kernel {
   amct_kernel base;
   amct_folding folding;
-  bool weighted, channel_wise, fixed_min;
+  bool weighted, channel_wise, may_split, fixed_min;
 } trained_kernel;
 
 static void clear_trained(amct_kernel *kernel) {
@@ -66,6 +66,7 @@ static amct_status init_factors(amct_kernel *kernel, const amct_node_view *node,
   trained_kernel *k = (trained_kernel *)(void *)kernel;
   AMCT_TRY(amct_node_bool(node, "weighted", &k->weighted, err));
   AMCT_TRY(amct_node_bool(node, "channel_wise", &k->channel_wise, err));
+  AMCT_TRY(amct_node_bool(node, "may_split", &k->may_split, err));
   AMCT_TRY(amct_node_bool(node, "fixed_min", &k->fixed_min, err));
   return k->weighted ? amct_folding_init(&k->folding, node, err)
                      : amct_node_text(node, "layer_name", &k->folding.layer_name, err);
@@ -116,9 +117,13 @@ static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
   size_t count = 0, folded = 0;
   amct_status status = amct_fold_inputs_open(&in, &k->folding, context, CLIPS, err);
   if (status != AMCT_OK) goto done;
-  const amct_trained trained = {in.values[0],          in.layout,
-                                k->channel_wise,       in.steps,
-                                k->folding.step_count, grid->scale};
+  const amct_trained trained = {.weights = in.values[0],
+                                .layout = in.layout,
+                                .per_channel = k->channel_wise,
+                                .may_split = k->may_split,
+                                .steps = in.steps,
+                                .step_count = k->folding.step_count,
+                                .scale_d = grid->scale};
   scale_w = amct_alloc_array(in.layout.channels + 1, sizeof *scale_w);
   if (!scale_w) {
     status = amct_fail_memory(err);

@@ -103,6 +103,7 @@ static amct_status add_factors(trainer *t, const amct_layer_recipe *recipe,
   AMCT_TRY(amct_fold_spec_types(t->arena, spec, inputs + 2, err));
   amct_spec_bool(spec, "weighted", weighted);
   amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
+  amct_spec_bool(spec, "may_split", layer->op->grid == AMCT_PER_CHANNEL);
   amct_spec_bool(spec, "fixed_min", recipe->clips.fixed_min);
   t->names[t->count] = recipe->name;
   t->factors[t->count++] = amct_spec_name(spec);

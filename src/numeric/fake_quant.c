@@ -169,31 +169,44 @@ static size_t fold(const amct_trained *t, double *factor, double *shift) {
   return 0;
 }
 
-static bool has_norm(const amct_trained *t, size_t folded) {
-  for (size_t i = 0; i < folded; i++)
-    if (t->steps[i].kind == AMCT_FOLD_BATCH_NORM) return true;
-  return false;
+static bool is_uniform(const double *factor, size_t channels) {
+  for (size_t c = 1; c < channels; c++)
+    if (fabs(factor[c]) != fabs(factor[0])) return false;
+  return true;
 }
 
-/* One scale times the factor of its channel; no less than a float32 of full precision. */
+/* No less than a float32 of full precision. */
+static float at_least(float scale, float largest) {
+  if (largest == 0) return 1.0f;
+  return scale >= FLT_MIN ? scale : FLT_MIN;
+}
+
+/* The grid of training times the factor: of each channel, or of all. */
 static float folded_scale(float scale, double factor, float largest) {
-  const float product = (float)((double)scale * fabs(factor));
-  if (largest == 0 || factor == 0) return 1.0f;
-  return product >= FLT_MIN ? product : FLT_MIN;
+  return at_least((float)((double)scale * fabs(factor)), factor == 0 ? 0 : largest);
 }
 
 static AMCT_NOINLINE void spread(float *scale_w, size_t count, const amct_trained *t,
                                  const double *factor) {
   const size_t channels = t->layout.channels;
-  for (size_t first = 0; count > 1 && first < channels; first += AMCT_CHANNEL_BLOCK) {
+  float whole = 0, folded = 0; /* largest of all weights, and of the folded ones */
+  for (size_t first = 0; first < channels; first += AMCT_CHANNEL_BLOCK) {
     const size_t left = channels - first;
     const size_t n = left < AMCT_CHANNEL_BLOCK ? left : AMCT_CHANNEL_BLOCK;
     float largest[AMCT_CHANNEL_BLOCK];
     amct_weight_largest(largest, t->weights, t->layout, first, n);
-    for (size_t c = 0; c < n; c++)
-      scale_w[first + c] =
-          folded_scale(scale_w[first + c], factor[first + c], largest[c]);
+    for (size_t c = 0; c < n; c++) {
+      const float one = (float)((double)largest[c] * fabs(factor[first + c]));
+      whole = largest[c] > whole ? largest[c] : whole;
+      folded = one > folded ? one : folded;
+      if (count == channels)
+        scale_w[first + c] =
+            folded_scale(scale_w[first + c], factor[first + c], largest[c]);
+    }
   }
+  if (count == channels) return;
+  scale_w[0] = is_uniform(factor, channels) ? folded_scale(scale_w[0], factor[0], whole)
+                                            : at_least(folded / 127.0f, folded);
 }
 
 static AMCT_NOINLINE void fit_bias(float *scale_w, size_t count, const amct_trained *t,
@@ -224,7 +237,8 @@ amct_status amct_trained_scales(float *scale_w, size_t *count, size_t *folded,
           : amct_fail_memory(err);
   if (status == AMCT_OK) {
     *folded = fold(t, factor, shift);
-    *count = t->per_channel || has_norm(t, *folded) ? channels : 1;
+    const bool splits = t->may_split && !is_uniform(factor, channels);
+    *count = t->per_channel || splits ? channels : 1;
     for (size_t c = 1; !t->per_channel && c < *count; c++)
       scale_w[c] = scale_w[0];
     scales(scale_w, *count, t, factor, shift);

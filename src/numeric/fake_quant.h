@@ -79,6 +79,7 @@ typedef struct amct_trained {
   const float *weights;
   amct_weight_layout layout;
   bool per_channel; /* as they were trained */
+  bool may_split;   /* the layer takes a scale for each channel */
   const amct_fold_step *steps;
   size_t step_count;
   float scale_d;
@@ -89,8 +90,9 @@ typedef struct amct_trained {
  *
  *   scale_w[c] = f32(s[c] * |k[c]|), s the scales of the unfolded weights, k the factors
  *
- * Weights trained with one scale have one, or, where a batch norm is folded in, one for
- * each channel. A channel that is zero has scale 1. Where the folded bias would leave
+ * Weights trained with one scale have one; where factors differ, one for each channel,
+ * or, if the layer takes only one, that of the folded weights. A channel that is zero has
+ * scale 1. Where the folded bias would leave
  * int32 the scale is raised (amct_bias_fit). Steps whose values cannot be folded, and
  * what follows them, do not count, as in the saved model; `*folded` steps do.
  *

@@ -29,6 +29,7 @@ class Trained(ctypes.Structure):
         ("weights", ctypes.c_void_p),
         ("layout", Layout),
         ("per_channel", c_bool),
+        ("may_split", c_bool),
         ("steps", ctypes.c_void_p),
         ("step_count", c_size_t),
         ("scale_d", c_float),
@@ -98,7 +99,7 @@ def scales(library, w, layout, steps, per_channel=True, scale_d=0.1):
     out = np.zeros(layout.channels + 1, f32)
     count, folded = c_size_t(), c_size_t()
     trained = Trained(
-        w.ctypes.data, layout, per_channel, ctypes.cast(array, ctypes.c_void_p), len(steps), scale_d
+        w.ctypes.data, layout, per_channel, True, ctypes.cast(array, ctypes.c_void_p), len(steps), scale_d
     )
     status = library.amct_trained_scales(
         address(out), ctypes.byref(count), ctypes.byref(folded), ctypes.byref(trained), None

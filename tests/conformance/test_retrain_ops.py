@@ -310,6 +310,7 @@ def factors(clips, weights, parameters=(), **attrs):
             "weighted": True,
             "channel_axes": [3],
             "channel_wise": True,
+            "may_split": True,
             "fixed_min": False,
             "fold": [],
         },
@@ -352,6 +353,19 @@ def test_a_layer_without_batch_norm_keeps_one_scale():
     assert made.size == 3 and made[2] == np.abs(w).max() / F32(127)
     made = run(lambda: factors((1, -1), None, weighted=False, channel_axes=[]))
     assert made.tolist() == [grid(1, -1)[2], grid(1, -1)[3]]
+
+
+def test_a_layer_of_one_scale_has_that_of_its_folded_weights():
+    w = data(16, (5, 4))
+    few = F32([2, -0.5, 1, 3])
+    given = {"fold": ["multiply"], "channel_axes": [1], "channel_wise": False, "may_split": False}
+    made = run(lambda: factors((1, -1), w, (few,), **given))
+    assert made.size == 3 and np.isclose(made[2], np.abs(w * few).max() / 127, rtol=1e-6)
+    made = run(lambda: factors((1, -1), w, (F32([-3]),), **given))
+    assert made.size == 3 and np.isclose(made[2], 3 * np.abs(w).max() / 127, rtol=1e-6)
+    one = dict(given, channel_wise=True, may_split=True)
+    made = run(lambda: factors((1, -1), w[:, :1], (F32([4]),), **one))
+    assert made.size == 3 and np.isclose(made[2], 4 * np.abs(w[:, 0]).max() / 127, rtol=1e-6)
 
 
 def test_clips_that_were_never_trained_have_no_factors():
