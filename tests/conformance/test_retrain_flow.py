@@ -203,3 +203,26 @@ def test_saving_needs_a_record_and_a_retrained_graph():
             "retrained.pb", ["stem/Conv2D/ULQ/Ulq"], "record.txt", "out/model"
         )
     assert not Path("out").exists()
+
+
+def test_one_scale_whatever_is_folded_in():
+    """A MatMul whose channels are multiplied by constants of their own: its record still has one scale."""
+    few = F32([2, -0.5, 1, 3])
+    x = np.random.RandomState(1).normal(0, 0.5, (20, 6)).astype(F32)
+    with tf.Graph().as_default() as graph:
+        y = v1.placeholder(tf.float32, (None, 6), name="input")
+        w = v1.get_variable("w", initializer=np.random.RandomState(2).normal(0, 1, (6, 4)).astype(F32))
+        tf.identity(tf.matmul(y, w, name="fc") * few, name="out")
+        config = {"fc": {"retrain_data_config": {"clip_max": 1.5, "clip_min": -1.5}}}
+        Path("c.json").write_text(json.dumps(config))
+        added = amct.create_quant_retrain_model(graph, "c.json", "record.txt")
+        with v1.Session(graph=graph) as session:
+            session.run(v1.global_variables_initializer())
+            session.run(added[-1])
+            simulated = session.run("out:0", {"input:0": x})
+            models.freeze(session, "retrained.pb", ["out"])
+    assert len(models.read_record("record.txt")["fc"]["scale_w"]) == 1
+    amct.save_quant_retrain_model("retrained.pb", ["out"], "record.txt", "model")
+    deployed = models.run(models.load("model_quantized.pb"), [x], "out:0")[0]
+    # the fold widens the range of the weights, so their grid is coarser than the one of training
+    assert np.abs(deployed - simulated).max() < 0.2 and np.abs(simulated).max() > 3
