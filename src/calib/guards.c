@@ -74,10 +74,10 @@ static void check_percentiles(const char *layer, const amct_sketch_view *view,
   for (int i = 0; i < 2; i++)
     if (amct_range_takes(options->algorithm, names[i]) &&
         is_too_fine(options, p[i], view->count))
-      amct_log(AMCT_LOG_WARNING, k_module,
-               "layer \"%s\": %s %g leaves none of its %llu values out: it takes over %.0f",
-               layer, names[i], p[i], (unsigned long long)view->count,
-               1 / (1 - p[i]));
+      amct_log(
+          AMCT_LOG_WARNING, k_module,
+          "layer \"%s\": %s %g leaves none of its %llu values out: it takes over %.0f",
+          layer, names[i], p[i], (unsigned long long)view->count, 1 / (1 - p[i]));
 }
 
 void amct_calib_check_range(const amct_calib_range_spec *spec, amct_sketch *sketch,
