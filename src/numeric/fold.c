@@ -47,7 +47,7 @@ static amct_foldable run_arithmetic(const amct_fold_step *step, double operand, 
 static amct_foldable run_step(const amct_fold_step *step, size_t c, double *k,
                               double *b) {
   if (step->kind != AMCT_FOLD_BATCH_NORM)
-    return run_arithmetic(step, step->bias[step->single ? 0 : c], k, b);
+    return run_arithmetic(step, (double)step->bias[step->single ? 0 : c], k, b);
   const float *parameters[] = {step->scale, step->offset, step->mean, step->variance};
   if (!all_finite(parameters, 4, c) || !isfinite(step->epsilon))
     return AMCT_FOLD_NOT_FINITE;
