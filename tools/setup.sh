@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 
 readonly TF2="tensorflow-cpu==2.21.0"
 readonly TF1="tensorflow==1.15.5 protobuf<3.21"
+readonly TF_KERAS="tf_keras==2.21.0"
 readonly BUILD_TOOLS="scikit-build-core>=0.10 cmake>=3.20 ninja"
 readonly LINT_TOOLS="ruff mypy"
 readonly TEST_TOOLS="pytest hypothesis"
@@ -123,6 +124,15 @@ setup_venv() {
   fi
 }
 
+# Keras 2, which asks for the package "tensorflow" where "tensorflow-cpu" is what there is.
+setup_tf_keras() {
+  if [ "$(cat .venv/.tf-keras 2>/dev/null)" != "$TF_KERAS" ]; then
+    say "installing into .venv: $TF_KERAS"
+    .venv/bin/python -m pip install -q --no-deps "$TF_KERAS"
+    printf '%s\n' "$TF_KERAS" >.venv/.tf-keras
+  fi
+}
+
 # One number for all that goes into the wheel.
 source_sum() {
   find include src tf cli python third_party cmake CMakeLists.txt pyproject.toml README.md LICENSE \
@@ -196,7 +206,10 @@ main() {
     setup_pictures
     ;;
   esac
-  [ "$STAGE" != test ] || setup_tf1
+  if [ "$STAGE" = test ]; then
+    setup_tf_keras
+    setup_tf1
+  fi
 }
 
 main "$@"
