@@ -3,9 +3,9 @@
 # Prepares what a target of the Makefile needs; fast when it is there already.
 #
 #   tools/setup.sh build    C compiler, Python, .venv with the build tools
-#   tools/setup.sh demo     build, TensorFlow and the package's wheel in .venv, the pictures
-#   tools/setup.sh test     demo, cmocka, clang, test tools, .venv-tf1 where a Python 3.7 is found
-#   tools/setup.sh wheel    build, and the wheel in dist/
+#   tools/setup.sh demo     build, TensorFlow and the package's wheel (for this machine) in .venv, the pictures
+#   tools/setup.sh test     demo with the wheel of `wheel`, cmocka, clang, test tools, .venv-tf1 where a Python 3.7 is found
+#   tools/setup.sh wheel    build, and in dist/ the wheel for any Linux with glibc 2.17 or later
 #   tools/setup.sh lint     .venv with ruff and mypy
 #
 # System packages are installed with apt-get as root or with a sudo that asks nothing;
@@ -17,6 +17,7 @@ readonly TF2="tensorflow-cpu==2.21.0"
 readonly TF1="tensorflow==1.15.5 protobuf<3.21"
 readonly TF_KERAS="tf_keras==2.21.0"
 readonly BUILD_TOOLS="scikit-build-core>=0.10 cmake>=3.20 ninja"
+readonly WHEEL_TOOLS="ziglang==0.17.1 auditwheel wheel"
 readonly LINT_TOOLS="ruff mypy"
 readonly TEST_TOOLS="pytest hypothesis"
 readonly PICTURES=/usr/share/datasets/fashion-mnist
@@ -98,6 +99,7 @@ setup_system() {
   find_python >/dev/null || packages+=(python3 python3-venv)
   if [ "$1" = test ]; then
     has_cmocka || packages+=(libcmocka-dev)
+    command -v pkg-config >/dev/null || packages+=(pkg-config)
     # shellcheck disable=SC2207
     has_sanitizers || packages+=($(sanitizer_packages))
   fi
@@ -135,21 +137,40 @@ setup_tf_keras() {
 
 # One number for all that goes into the wheel.
 source_sum() {
-  find include src tf cli python third_party cmake CMakeLists.txt pyproject.toml README.md LICENSE \
+  find include src tf cli python third_party cmake CMakeLists.txt pyproject.toml README.md LICENSE tools/portable_cc.sh \
     -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
 }
 
+# The wheel in dist/. $1: "local", for this machine; "portable", for any Linux since 2012
 setup_wheel() {
-  local sum
+  local kind=$1 sum
   sum=$(source_sum)
-  if [ "$(cat dist/.sources 2>/dev/null)" != "$sum" ] || ! ls dist/*.whl >/dev/null 2>&1; then
-    say "building the wheel"
-    rm -rf dist
-    mkdir -p dist
-    PATH="$PWD/.venv/bin:$PATH" .venv/bin/python -m pip wheel -q . --no-deps \
-      --no-build-isolation -w dist
-    printf '%s\n' "$sum" >dist/.sources
+  if ls dist/*.whl >/dev/null 2>&1; then
+    case $kind:$(cat dist/.sources) in
+      "portable:portable $sum" | "local:local $sum" | "local:portable $sum") return ;;
+    esac
   fi
+  say "building the wheel"
+  rm -rf dist
+  mkdir -p dist
+  (
+    PATH=$PWD/.venv/bin:$PATH
+    export SKBUILD_BUILD_DIR=build/wheel-$kind
+    if [ "$kind" = portable ]; then
+      export CC=$PWD/tools/portable_cc.sh SKBUILD_CMAKE_DEFINE=AMCT_OLD_GLIBC=ON
+    fi
+    python -m pip wheel -q . --no-deps --no-build-isolation -w dist
+    if [ "$kind" = portable ]; then
+      auditwheel show dist/*.whl | tr '\n' ' ' | grep -q 'following platform tag: "manylinux_2_17_x86_64"' || {
+        auditwheel show dist/*.whl
+        say "the wheel asks for more than a bare Linux has"
+        exit 1
+      }
+      python -m wheel tags --remove --platform-tag manylinux_2_17_x86_64.manylinux2014_x86_64 \
+        dist/*.whl >/dev/null
+    fi
+  )
+  printf '%s %s\n' "$kind" "$sum" >dist/.sources
 }
 
 # The wheel, and nothing else of this folder, into a virtual environment.
@@ -188,9 +209,10 @@ main() {
   [ -z "$(find "$UPDATED" -mmin +60 2>/dev/null)" ] || rm -f "$UPDATED"
   local tools
   case $STAGE in
-    build | wheel) tools="$BUILD_TOOLS" ;;
+    build) tools="$BUILD_TOOLS" ;;
+    wheel) tools="$BUILD_TOOLS $WHEEL_TOOLS" ;;
     demo) tools="$BUILD_TOOLS $TF2" ;;
-    test) tools="$BUILD_TOOLS $TF2 $TEST_TOOLS $LINT_TOOLS" ;;
+    test) tools="$BUILD_TOOLS $WHEEL_TOOLS $TF2 $TEST_TOOLS $LINT_TOOLS" ;;
     lint) tools="$LINT_TOOLS" ;;
     *)
       sed -n '3,12s/^# \{0,1\}//p' "$0"
@@ -200,7 +222,10 @@ main() {
   setup_system "$STAGE"
   # shellcheck disable=SC2086
   setup_venv .venv "$(find_python)" $tools
-  case $STAGE in wheel | demo | test) setup_wheel ;; esac
+  case $STAGE in
+    demo) setup_wheel local ;;
+    wheel | test) setup_wheel portable ;;
+  esac
   case $STAGE in demo | test)
     install_wheel .venv
     setup_pictures

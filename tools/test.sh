@@ -77,6 +77,9 @@ else
   stage "SKIPPED: conformance with TensorFlow 1.15, since no Python 3.7 was found"
   skipped=$((skipped + 1))
 fi
+stage "the wheel"
+.venv/bin/python -m pytest -q -p no:cacheprovider --junit-xml="$REPORTS/pytest-package.xml" tests/package
+count "$REPORTS/pytest-package.xml"
 stage "demo"
 .venv/bin/python examples/fashion/demo.py --out out
 

@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/random.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 
@@ -26,7 +27,8 @@ static uint64_t seed[2];
 static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
 
 static void make_seed(void) {
-  if (getrandom(seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed) return;
+  enum { NONBLOCK = 1 }; /* by number: getrandom is in no glibc before 2.25 */
+  if (syscall(SYS_getrandom, seed, sizeof seed, NONBLOCK) == (long)sizeof seed) return;
   struct timespec now = {0};
   clock_gettime(CLOCK_REALTIME, &now);
   seed[0] = (uint64_t)now.tv_nsec * UINT64_C(0x9E3779B97F4A7C15) ^ (uint64_t)now.tv_sec;
