@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compiled in only where the library is linked for a glibc older than the one it is compiled
- * with (AMCT_OLD_GLIBC): until 2.33 glibc had these three under other names. */
+/* Compiled in only where the library is linked for a glibc older than the one it is
+ * compiled with (AMCT_OLD_GLIBC): until 2.33 glibc had these three under other names. */
 #include <sys/stat.h>
 
 enum { STAT_VERSION = 1 }; /* of x86-64 */
