@@ -85,10 +85,12 @@ def dictionaries() -> Dict[str, List[str]]:
     ]
     config += ['"{}"'.format(name) for name in algorithms()]
     config += ['"{}":{{'.format(layer) for layer in layers] + ['"*', '"c?nv', '"[a-f]']
+    config += ['"from:', '"from:x to:', " to:"]
     cfg = rows("src/recipe/cfg_fields.def", "FIELD")
     cfg += rows("src/recipe/retrain_fields.def", "FIELD")
     cfg = sorted(set(cfg)) + ['"{}"'.format(layer) for layer in layers]
     cfg += ['"Conv2D"', '"MatMul"', "true", "false", "{", "}", ": ", '"*', "DEFAULT", "INT8"]
+    cfg += ['"from:', '"from:x to:', " to:"]
     return {
         "graph": ops + keys + ["SAME", "VALID", "NHWC", "NCHW", "^", ":1"],
         "text": text,
@@ -141,6 +143,7 @@ CONFIGS = [
         "fc": {"activation_quant_params": {"act_algo": "hfmg", "num_of_bins": 1024}},
         "depthwise": {"quant_enable": False},
     },
+    {"skip_fusion_layers": ["from:x to:conv"], "from:depthwise to:fc": {}, "pool": {}},
 ]
 CFG = """batch_num: 2 activation_offset: f; skip_layers: ["fc"] skip_layer_types: 'AvgPool'
 do_fusion: t skip_fusion_layers: "c*"
@@ -151,6 +154,7 @@ override_layer_configs: [{ layer_name: "depth[a-z]ise" calibration_config: { ifm
 """
 OLDER_CFG = """conv_calibration_config { arq_quantize { channel_wise: false } }
 fc_calibration_config { hfmg_quantize { num_of_bins: 2048 } min_max_quantize {} }  # the older pair
+skip_layers: "from:pool to:fc"
 override_layer_configs { layer_name: "conv" calibration_config { percentile_quantize { max_percentile: 0.99 } } }
 """
 RECORD = """record { key: "a/b" value { scale_d: 1e-3, offset_d: -128 scale_w: [1, 2.5] offset_w: 0 offset_w: 0

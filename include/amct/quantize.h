@@ -29,8 +29,8 @@ typedef struct amct_strings {
 } amct_strings;
 
 typedef struct amct_config_options {
-  amct_strings skip_layers; /* that are not quantized: names, patterns ("net/b*") or types
-                               ("type:MatMul") */
+  amct_strings skip_layers; /* that are not quantized: names, patterns ("net/b*"), types
+                               ("type:MatMul") or regions ("from:net/a to:net/b") */
   int64_t batch_num;        /* calibration batches, > 0 */
   bool activation_offset;   /* true: asymmetric activations */
   const char *config_defination; /* path of a simplified configuration (.cfg), which

@@ -113,7 +113,7 @@ def create_quant_config(
       config_file: str, path to write. Missing folders are made, a file there is replaced.
       graph: tf.Graph, the inference graph. It is only read.
       skip_layers: list of str, ops that stay float: names, patterns such as "net/block[12]/*",
-        types such as "type:AvgPool"; None for none.
+        types such as "type:AvgPool", regions such as "from:net/a to:net/b"; None for none.
       batch_num: int > 0, calibration batches that quantize_model's observers wait for.
       activation_offset: bool, True for asymmetric activations (with an offset), False for
         symmetric ones.

@@ -126,7 +126,7 @@ static amct_status choose_types(const applier *a, amct_error *err) {
   for (const amct_cfg_value *v = first; v != NULL; v = amct_cfg_next(v)) {
     const amct_cfg_value *type = amct_cfg_get(v, "layer_type");
     const amct_config_place place = place_of(a, type, "override_layer_types.layer_type");
-    const amct_selector selector = {AMCT_SELECT_TYPE, type->text};
+    const amct_selector selector = {AMCT_SELECT_TYPE, type->text, NULL};
     if (!is_layer_type(type->text)) return fail_type(&place, type->text, err);
     AMCT_TRY(check_type_once(a, first, v, place.field, err));
     choose_all(a, &selector, settings_of(a, v));
@@ -142,7 +142,7 @@ static amct_status choose_layers(applier *a, bool named, amct_error *err) {
     const amct_cfg_value *settings = settings_of(a, v);
     const amct_config_place place =
         place_of(a, name, "override_layer_configs.layer_name");
-    const amct_selector selector = amct_selector_of(a->graph, name->text);
+    amct_selector selector = amct_selector_of(a->graph, name->text);
     amct_layer_recipe *entry = NULL;
     if ((selector.kind == AMCT_SELECT_NAME) != named) continue;
     if (!named) {
@@ -237,7 +237,7 @@ static amct_status skip_types(const applier *a, const char *field, amct_error *e
   const amct_cfg_value *first = get(a, field);
   for (const amct_cfg_value *v = first; v != NULL; v = amct_cfg_next(v)) {
     const amct_config_place place = place_of(a, v, field);
-    const amct_selector selector = {AMCT_SELECT_TYPE, v->text};
+    const amct_selector selector = {AMCT_SELECT_TYPE, v->text, NULL};
     if (!is_layer_type(v->text)) return fail_type(&place, v->text, err);
     AMCT_TRY(check_type_once(a, first, v, place.field, err));
     size_t skipped = 0;

@@ -38,7 +38,8 @@ bool amct_recipe_by_channel(const amct_layer *layer) {
 
 bool amct_recipe_settle_channels(amct_layer_recipe *entry, amct_select_kind kind) {
   if (!entry->channel_wise) return true;
-  if (kind != AMCT_SELECT_PATTERN && !amct_lookup_fusible(entry->layer)) return false;
+  const bool told = kind == AMCT_SELECT_NAME || kind == AMCT_SELECT_TYPE;
+  if (told && !amct_lookup_fusible(entry->layer)) return false;
   if (kind != AMCT_SELECT_NAME)
     entry->channel_wise = amct_recipe_by_channel(entry->layer);
   return true;

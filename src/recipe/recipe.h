@@ -51,8 +51,8 @@ typedef struct amct_recipe_options {
 
 /**
  * The default recipe for the layers that can be quantized. skip_layers: names, patterns,
- * types (selector.h). AMCT_BAD_CONFIG: a skipped name twice, not in the graph (nearest
- * names suggested), or not quantizable (its reason); nothing left to quantize.
+ * types, regions (selector.h). AMCT_BAD_CONFIG: a skipped name twice, not in the graph
+ * (nearest names suggested), or not quantizable (its reason); nothing left to quantize.
  */
 AMCT_NODISCARD amct_status amct_recipe_defaults(amct_recipe *recipe,
                                                 const amct_layers *layers,
@@ -68,9 +68,9 @@ AMCT_NODISCARD amct_status amct_recipe_write(const amct_recipe *recipe, const ch
                                              amct_error *err);
 /**
  * Reads and checks a configuration. Missing keys get defaults; a layer gets the entry of
- * its name, else the last of a pattern or type that takes it, else it is not quantized.
- * AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and
- * column); AMCT_BAD_CONFIG naming file, layer, key, value and what is allowed.
+ * its name, else the last of a pattern, type or region that takes it, else it is not
+ * quantized. AMCT_IO; AMCT_BAD_FORMAT (not JSON, duplicate key: line and column);
+ * AMCT_BAD_CONFIG naming file, layer, key, value and what is allowed.
  */
 AMCT_NODISCARD amct_status amct_recipe_read(amct_recipe *recipe, const char *path,
                                             const amct_layers *layers,

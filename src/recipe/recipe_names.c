@@ -26,7 +26,7 @@ amct_status amct_naming_make(amct_naming *naming, const amct_layers *layers,
 }
 
 void amct_naming_free(amct_naming *naming) {
-  amct_free(naming->layers.at);
+  amct_candidates_free(&naming->layers);
   amct_lookup_free(&naming->lookup);
   amct_map_free(&naming->skipped);
 }
@@ -46,7 +46,7 @@ amct_status amct_naming_entry(const amct_naming *naming, const char *name, amct_
 
 amct_status amct_naming_skip(amct_naming *naming, const char *text,
                              const amct_config_place *place, amct_error *err) {
-  const amct_selector selector = amct_selector_of(naming->layers.graph, text);
+  amct_selector selector = amct_selector_of(naming->layers.graph, text);
   if (selector.kind == AMCT_SELECT_NAME) {
     amct_layer_recipe *entry = NULL;
     AMCT_TRY(amct_naming_entry(naming, text, &naming->skipped, place, &entry, err));
@@ -106,7 +106,7 @@ static amct_status check_unfused(unfused *u, const char *name, size_t i,
 /* A name as it is; for a pattern or type those that no other element has named. */
 static amct_status put_unfused(unfused *u, const char *text, size_t i, amct_error *err) {
   const amct_config_place place = place_of(u, i);
-  const amct_selector selector = amct_selector_of(u->graph, text);
+  amct_selector selector = amct_selector_of(u->graph, text);
   if (selector.kind == AMCT_SELECT_NAME)
     return AMCT_VEC_PUSH(&u->names, text) ? AMCT_OK : amct_fail_memory(err);
   AMCT_TRY(amct_selector_check(&selector, &u->among, &place, err));
@@ -159,7 +159,7 @@ amct_status amct_recipe_name_unfused(amct_recipe *recipe, const amct_graph *grap
   unfused u = {.graph = graph, .path = path, .lines = lines};
   if (recipe->skip_fusion_count == 0) return AMCT_OK;
   amct_status status = name_unfused(&u, recipe, err);
-  amct_free(u.among.at);
+  amct_candidates_free(&u.among);
   amct_map_free(&u.seen);
   AMCT_VEC_FREE(&u.names);
   return status;

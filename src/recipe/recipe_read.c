@@ -3,7 +3,7 @@
 
 #include "base/vec.h"
 
-/* An entry for the layers that a pattern or a type takes. */
+/* An entry for the layers that a pattern, a type or a region takes. */
 typedef struct group {
   amct_selector selector;
   const char *key;
@@ -134,7 +134,7 @@ static amct_status read_named(reader *r, const char *name, json_t *from,
 /* ---- groups ---- */
 
 /* What is wrong in the entry of a group is found once, whatever layers it takes. */
-static amct_status add_group(reader *r, const group *found, amct_error *err) {
+static amct_status add_group(reader *r, group *found, amct_error *err) {
   const amct_config_place place = {r->path, 0, "layers"};
   amct_layer_recipe scratch = {.range = AMCT_RANGE_DEFAULTS};
   if (!json_is_object(found->value))
@@ -166,7 +166,7 @@ static amct_status read_layers(reader *r, amct_error *err) {
   json_t *value;
   json_object_foreach(r->root, name, value) {
     if (amct_recipe_key_find(top_of(r), name) != NULL) continue;
-    const group found = {amct_selector_of(r->graph, name), name, value};
+    group found = {amct_selector_of(r->graph, name), name, value};
     if (found.selector.kind == AMCT_SELECT_NAME)
       AMCT_TRY(read_named(r, name, value, err));
     else

@@ -321,6 +321,68 @@ def test_fusion_is_skipped_by_pattern(spelled):
     assert skipped == ["net/conv1/Conv2D", "net/conv1/depthwise"]
 
 
+def reached(start, forward):
+    """Operations that data reaches from one, or comes from to it."""
+    found, todo = {start}, [start]
+    for op in todo:
+        if forward:
+            near = [reader for output in op.outputs for reader in output.consumers()]
+        else:
+            near = [tensor.op for tensor in op.inputs]
+        todo += [other for other in near if other not in found and not found.add(other)]
+    return {op.name for op in found}
+
+
+def test_regions_are_what_tensorflow_says_lies_between():
+    layers = {}
+    graph = models.graph_of(lambda: layers.update(network()))
+    random = np.random.RandomState(3)
+    ends = [op for op in graph.get_operations() if op.type not in ("Const", "Identity")]
+    taken = apart = 0
+    for _ in range(150):
+        first, second = random.choice(len(ends), 2)
+        text = "from:{} to:{}".format(ends[first].name, ends[second].name)
+        between = reached(ends[first], True) & reached(ends[second], False) & set(layers)
+        try:
+            amct.create_quant_config("config.json", graph, [text])
+        except amct.ConfigError as error:
+            assert not between or between == set(layers), str(error)
+            apart += "no data goes from" in str(error)
+            continue
+        config = json.loads(Path("config.json").read_text())
+        assert {name for name in layers if not config[name]["quant_enable"]} == between, text
+        taken += 1
+    assert taken > 30 and apart > 30
+
+
+def test_regions_choose_layers_in_both_files():
+    region = "from:net/conv1/depthwise to:net/pool/AvgPool"
+    layers, text = calibrate(
+        {
+            "from:x to:softmax": {},
+            region: {"activation_quant_params": {"asymmetric": False}},
+            "net/free/Conv2D": {},
+            "skip_fusion_layers": ["from:x to:net/conv1/depthwise"],
+        }
+    )
+    symmetric = [name for name in layers if layers[name]["offset_d"] == [0]]
+    assert "net/conv1/depthwise" in symmetric and "net/pool/AvgPool" in symmetric
+    assert "net/free/Conv2D" not in symmetric and "Fc" not in symmetric
+    assert text.count("skip_fusion: true") == 2
+    config = json.loads(
+        written(
+            'skip_layers: "{0}" skip_fusion_layers: "from:x to:net/conv1/depthwise" '
+            'override_layer_configs {{ layer_name: "from:net/pool/AvgPool to:Fc" '
+            "calibration_config {{ min_max_quantize {{}} }} }}".format(region)
+        )
+    )
+    assert config["skip_fusion_layers"] == ["net/conv1/Conv2D", "net/conv1/depthwise"]
+    off = [name for name in layers if not config[name]["quant_enable"]]
+    assert off == ["net/conv1/depthwise", "net/free/Conv2D", "net/pool/AvgPool"]
+    plain = [n for n in layers if "act_algo" in config[n]["activation_quant_params"]]
+    assert plain == ["net/pool/AvgPool", "net/logits/Conv2D", "Fc"]
+
+
 def test_skip_layers_takes_patterns():
     graph = models.graph_of(network)
     amct.create_quant_config("config.json", graph, ["*/Conv2D", "type:AvgPool", "Fc"])

@@ -211,6 +211,40 @@ static void groups_fill_what_has_no_entry(void **data) {
   amct_recipe_free(&recipe);
 }
 
+/* x leads to every layer, and no layer to another. */
+static void regions_choose_layers(void **data) {
+  state *s = *data;
+  static const char text[] =
+      "{\"from:x to:net/conv1/Conv2D\":{\"activation_quant_params\":{\"search_step\":"
+      "0.1},\"weight_quant_params\":{\"channel_wise\":true}},"
+      "\"from:x to:Fc\":{\"weight_quant_params\":{\"channel_wise\":true}},"
+      "\"from:net/pool/AvgPool to:net/pool/AvgPool\":{},"
+      "\"net/pool/AvgPool\":{\"quant_enable\":false},"
+      "\"skip_fusion_layers\":[\"from:x to:net/free/Conv2D\"]}";
+  static const char *const skip[] = {"from:x to:Fc"};
+  const amct_recipe_options options = {skip, 1, 1, true};
+  amct_recipe recipe = {0};
+  amct_error err = {0};
+  if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
+  assert_int_equal(amct_recipe_enabled(&recipe), 2);
+  assert_true(layer_of(&recipe, "net/conv1/Conv2D")->range.search_step == 0.1);
+  assert_true(layer_of(&recipe, "net/conv1/Conv2D")->channel_wise);
+  assert_true(layer_of(&recipe, "Fc")->enabled);
+  assert_false(layer_of(&recipe, "Fc")->channel_wise);          /* asked of several */
+  assert_false(layer_of(&recipe, "net/pool/AvgPool")->enabled); /* a name wins */
+  assert_int_equal(recipe.skip_fusion_count, 1);
+  assert_string_equal(recipe.skip_fusion_layers[0], "net/free/Conv2D");
+  amct_recipe_free(&recipe);
+
+  recipe = (amct_recipe){0};
+  assert_int_equal(
+      amct_recipe_defaults(&recipe, &s->hand.layers, s->hand.graph, &options, NULL),
+      AMCT_OK);
+  assert_int_equal(amct_recipe_enabled(&recipe), recipe.layer_count - 1);
+  assert_false(layer_of(&recipe, "Fc")->enabled);
+  amct_recipe_free(&recipe);
+}
+
 static void skipped_patterns_and_types_are_disabled(void **data) {
   state *s = *data;
   static const char *const skip[] = {"net/conv?/[a-d]*", "type:AvgPool", "Fc"};
@@ -429,6 +463,7 @@ int main(void) {
       TEST(written_file_reads_and_writes_back),
       TEST(missing_keys_get_defaults),
       TEST(groups_fill_what_has_no_entry),
+      TEST(regions_choose_layers),
       TEST(skipped_patterns_and_types_are_disabled),
       TEST(overrides_survive_writing),
       TEST(algorithms_survive_writing),

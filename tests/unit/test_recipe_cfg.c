@@ -125,6 +125,11 @@ static const struct {
      "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.01"},
     {"skip_layers: \"type:Conv2D\"", "net/free/Conv2D",
      "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"skip_layers: \"from:x to:net/free/Conv2D\"", "net/free/Conv2D",
+     "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},
+    {"override_layer_configs { layer_name: \"from:x to:Fc\" calibration_config { "
+     "arq_quantize { channel_wise: true } ifmr_quantize { search_step: 0.1 } } }",
+     "Fc", "on tensor asym 0.999999 0.999999 0.7 1.3 0.1"},
     {"skip_layers: \"type:Conv2D\" skip_layers: \"net/free/*\" skip_layers: "
      "\"net/free/Conv2D\"",
      "net/free/Conv2D", "off channel asym 0.999999 0.999999 0.7 1.3 0.01"},

@@ -162,6 +162,12 @@ static const refused k_refused[] = {
     {LAYER("Fc", WISE), AMCT_BAD_CONFIG, "line 2: channel_wise is true for \"Fc\": "},
     {LAYER("Fc", "") LAYER("Fc", ""), AMCT_BAD_CONFIG,
      "line 2: override_layer_configs.layer_name: \"Fc\" stands twice"},
+    {LAYER("from:Fc to:x", ""), AMCT_BAD_CONFIG,
+     "/c: line 1: override_layer_configs.layer_name: \"from:Fc to:x\": no data goes from "
+     "\"Fc\" to \"x\", but the other way"},
+    {"\nskip_layers: \"from:x to:Fcc\"", AMCT_BAD_CONFIG,
+     "/c: line 2: skip_layers: \"from:x to:Fcc\": \"Fcc\" is not in the graph, or was "
+     "folded away; nearest: \"Fc\""},
     {LAYER("net/?", ""), AMCT_BAD_CONFIG, "layer_name: \"net/?\" matches no layers"},
     {"fc_calibration_config {\n" WISE "}", AMCT_BAD_CONFIG,
      "line 2: fc_calibration_config.arq_quantize.channel_wise is true: these layers"},

@@ -129,6 +129,18 @@ static const refused k_refused[] = {
      "by "
      "channel"},
     {"{\"*\":{\"quant_enable\":false}}", AMCT_BAD_CONFIG, "/c: no quant enable layer"},
+    /* regions */
+    {"{\"from:x\":{}}", AMCT_BAD_CONFIG, "/c: layers: \"from:x\" has one end"},
+    {"{\"from:x to:Fcc\":{}}", AMCT_BAD_CONFIG,
+     "/c: layers: \"from:x to:Fcc\": \"Fcc\" is not in the graph, or was folded away; "
+     "nearest: \"Fc\""},
+    {"{\"from:Fc to:x\":{}}", AMCT_BAD_CONFIG,
+     "no data goes from \"Fc\" to \"x\", but the other way"},
+    {"{\"from:x to:net/relu/Relu6\":{}}", AMCT_BAD_CONFIG,
+     "\"from:x to:net/relu/Relu6\" has no layers that can be quantized"},
+    {"{\"from:x to:Fc\":[]}", AMCT_BAD_CONFIG, "\"from:x to:Fc\": an object is wanted"},
+    {"{\"skip_fusion_layers\":[\"from:x to:Fc\"]}", AMCT_BAD_CONFIG,
+     "skip_fusion_layers: \"from:x to:Fc\" has no layers that anything is folded into"},
     /* activations */
     {ACT("\"max_percentil\":1"), AMCT_BAD_CONFIG,
      "\"Fc\": activation_quant_params.max_percentil is not a setting; nearest: "
