@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin names for what tools/ does. Nothing needs to be installed before.
-.PHONY: demo test bench wheel lint format clean
+.PHONY: demo test bench wheel docs lint format clean
 
 demo: ## set up, build, install, and quantize a network on real pictures
 	tools/setup.sh demo
@@ -18,6 +18,10 @@ bench: ## ratios: calibrating, quantizing and saving against TensorFlow and a fi
 
 wheel: ## the package in dist/
 	tools/setup.sh wheel
+
+docs: ## the C API as HTML, from doxygen: build/docs/c/index.html
+	mkdir -p build/docs
+	doxygen doc/Doxyfile
 
 lint: ## checks that build nothing
 	tools/setup.sh lint

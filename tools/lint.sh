@@ -18,6 +18,14 @@ else
   echo "clang-format 14 is not installed: the format of C files is NOT checked"
 fi
 
+if command -v doxygen >/dev/null; then
+  mkdir -p build/docs
+  doxygen doc/Doxyfile
+  echo "doxygen: every public name of the C API is documented"
+else
+  echo "doxygen is not installed: the C API's comments are NOT checked"
+fi
+
 if [ -x .venv/bin/ruff ]; then
   .venv/bin/ruff check -q .
   .venv/bin/ruff format -q --check python tools

@@ -4,7 +4,7 @@
 #
 #   tools/setup.sh build    C compiler, Python, .venv with the build tools
 #   tools/setup.sh demo     build, TensorFlow and the package's wheel (for this machine) in .venv, the pictures
-#   tools/setup.sh test     demo with the wheel of `wheel`, cmocka, clang, test tools, .venv-tf1 where a Python 3.7 is found
+#   tools/setup.sh test     demo with the wheel of `wheel`, cmocka, clang, doxygen, test tools, .venv-tf1 where a Python 3.7 is found
 #   tools/setup.sh wheel    build, and in dist/ the wheel for any Linux with glibc 2.17 or later
 #   tools/setup.sh lint     .venv with ruff and mypy
 #
@@ -99,6 +99,7 @@ setup_system() {
   find_python >/dev/null || packages+=(python3 python3-venv)
   if [ "$1" = test ]; then
     has_cmocka || packages+=(libcmocka-dev)
+    command -v doxygen >/dev/null || packages+=(doxygen)
     command -v pkg-config >/dev/null || packages+=(pkg-config)
     # shellcheck disable=SC2207
     has_sanitizers || packages+=($(sanitizer_packages))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
+/** @file
  * AMCT for TensorFlow: model compression. This header includes all the others.
  *
  * Conventions

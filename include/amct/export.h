@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Quantized models in forms that need no library of ours. */
+/** @file
+ * Quantized models in forms that need no library of ours. */
 #ifndef AMCT_EXPORT_H
 #define AMCT_EXPORT_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looking at models and records: reports for people, and JSON for programs. Texts that
+/** @file
+ * Looking at models and records: reports for people, and JSON for programs. Texts that
  * these calls return end in a line break and are freed with amct_text_free. */
 #ifndef AMCT_INSPECT_H
 #define AMCT_INSPECT_H
@@ -10,9 +11,10 @@
 extern "C" {
 #endif
 
+/** How a report is written. */
 typedef enum amct_report_form {
-  AMCT_REPORT_TEXT = 0, /* tables */
-  AMCT_REPORT_JSON = 1, /* one object; bytes that are not UTF-8 become U+FFFD */
+  AMCT_REPORT_TEXT = 0, /**< tables */
+  AMCT_REPORT_JSON = 1, /**< one object; bytes that are not UTF-8 become U+FFFD */
 } amct_report_form;
 
 /**

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log: lines of `<time> - <LEVEL> - [AMCT]:[<module>]: <message>` on stderr and in a
+/** @file
+ * The log: lines of `<time> - <LEVEL> - [AMCT]:[<module>]: <message>` on stderr and in a
  * file. */
 #ifndef AMCT_LOG_H
 #define AMCT_LOG_H
@@ -10,12 +11,13 @@
 extern "C" {
 #endif
 
+/** Levels of a line, by rising weight. */
 typedef enum amct_log_level {
-  AMCT_LOG_DEBUG = 0,
-  AMCT_LOG_INFO = 1,
-  AMCT_LOG_WARNING = 2,
-  AMCT_LOG_ERROR = 3,
-  AMCT_LOG_NONE = 4,
+  AMCT_LOG_DEBUG = 0,   /**< what was decided, node by node */
+  AMCT_LOG_INFO = 1,    /**< what is done */
+  AMCT_LOG_WARNING = 2, /**< what the user should look at */
+  AMCT_LOG_ERROR = 3,   /**< why a call failed */
+  AMCT_LOG_NONE = 4,    /**< a threshold that lets nothing through */
 } amct_log_level;
 
 /**

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The flows: configuration, calibration, the quantized model. */
+/** @file
+ * The flows: configuration, calibration, the quantized model. */
 #ifndef AMCT_QUANTIZE_H
 #define AMCT_QUANTIZE_H
 
@@ -17,26 +18,29 @@ AMCT_API const char *amct_version(void);
 /** A frozen pb by path, or (data not NULL) a serialized GraphDef in memory that `path`
  * names in messages. */
 typedef struct amct_source {
-  const char *path;
-  const void *data;
-  size_t size;
+  const char *path; /**< of the file, or its name in messages */
+  const void *data; /**< NULL: the file is read */
+  size_t size;      /**< bytes of data */
 } amct_source;
 
 /** A list of names; `at` may be NULL when count is 0. */
 typedef struct amct_strings {
-  const char *const *at;
-  size_t count;
+  const char *const *at; /**< the names */
+  size_t count;          /**< how many */
 } amct_strings;
 
+/** What amct_create_quant_config may be told. */
 typedef struct amct_config_options {
-  amct_strings skip_layers; /* that are not quantized: names, patterns ("net/b*"), types
-                               ("type:MatMul") or regions ("from:net/a to:net/b") */
-  int64_t batch_num;        /* calibration batches, > 0 */
-  bool activation_offset;   /* true: asymmetric activations */
-  const char *config_defination; /* path of a simplified configuration (.cfg), which
+  /** that are not quantized: names, patterns ("net/b*"), types ("type:MatMul") or
+   * regions ("from:net/a to:net/b") */
+  amct_strings skip_layers;
+  int64_t batch_num;             /**< calibration batches, > 0 */
+  bool activation_offset;        /**< true: asymmetric activations */
+  const char *config_defination; /**< path of a simplified configuration (.cfg), which
                                     stands in for the three above; NULL: none */
 } amct_config_options;
 
+/** The defaults. */
 #define AMCT_CONFIG_OPTIONS_INIT                                                         \
   { {NULL, 0}, 1, true, NULL }
 
@@ -58,21 +62,22 @@ typedef struct amct_calibration amct_calibration;
 
 /** Kinds of edit; what each uses stands behind it. */
 typedef enum amct_live_kind {
-  AMCT_LIVE_ADD = 0, /* nodedef: a serialized NodeDef; `near` a node in whose control-flow
-                        context it belongs */
-  AMCT_LIVE_CONTROL = 1,   /* node `name` gets a control input from node `near` */
-  AMCT_LIVE_SET_INPUT = 2, /* data input `index` of node `name` becomes tensor `near` */
-  AMCT_LIVE_VARIABLE = 3,  /* nodedef: a Const; a trainable variable of its name and value
-                              that others read under that name */
+  AMCT_LIVE_ADD = 0,       /**< nodedef: a serialized NodeDef; `near` a node in whose
+                              control-flow context it belongs */
+  AMCT_LIVE_CONTROL = 1,   /**< node `name` gets a control input from node `near` */
+  AMCT_LIVE_SET_INPUT = 2, /**< data input `index` of node `name` becomes tensor `near` */
+  AMCT_LIVE_VARIABLE = 3,  /**< nodedef: a Const; a trainable variable of its name and
+                              value that others read under that name */
 } amct_live_kind;
 
+/** One edit of a live graph; strings and bytes live as long as the calibration. */
 typedef struct amct_live_edit {
-  amct_live_kind kind;
-  const char *name;
-  const char *near;
-  const void *nodedef;
-  size_t nodedef_size;
-  uint32_t index;
+  amct_live_kind kind; /**< which of the fields below count */
+  const char *name;    /**< of the node that changes, or is added */
+  const char *near;    /**< another node, or a tensor "node:index" */
+  const void *nodedef; /**< serialized, NULL where no node is added */
+  size_t nodedef_size; /**< bytes of nodedef */
+  uint32_t index;      /**< of an input */
 } amct_live_edit;
 
 /**

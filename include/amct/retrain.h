@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Quantization-aware retraining: its configuration, the training graph, the quantized
+/** @file
+ * Quantization-aware retraining: its configuration, the training graph, the quantized
  * model. */
 #ifndef AMCT_RETRAIN_H
 #define AMCT_RETRAIN_H
