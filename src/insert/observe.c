@@ -3,20 +3,10 @@
 
 #include "base/number.h"
 #include "insert/fold_spec.h"
+#include "insert/observed.h"
 #include "insert/scopes.h"
-#include "numeric/input_sums.h"
 
 #include <stdio.h>
-
-/* One observed tensor: the layers that read it with the same parameters. */
-typedef struct observed {
-  const amct_layer_recipe *first;
-  AMCT_VEC(const char *) names;
-  AMCT_VEC(int64_t) indices;
-  AMCT_VEC(int64_t) weighted;
-  AMCT_VEC(const char *) windows;
-  struct observed *next; /* of the same node */
-} observed;
 
 typedef struct observer {
   amct_edits *edits;
@@ -24,108 +14,14 @@ typedef struct observer {
   const amct_recipe *recipe;
   const amct_observe_options *options;
   amct_scopes scopes;
-  amct_map by_node; /* data node -> observed */
-  AMCT_VEC(observed *) tensors;
-  int64_t total; /* layers enabled */
+  amct_observed_list observed;
 } observer;
-
-static bool same_range(const amct_range_options *a, const amct_range_options *b) {
-  return a->algorithm == b->algorithm && a->num_of_bins == b->num_of_bins &&
-         a->max_percentile == b->max_percentile &&
-         a->min_percentile == b->min_percentile && a->search_start == b->search_start &&
-         a->search_end == b->search_end && a->search_step == b->search_step &&
-         a->asymmetric == b->asymmetric;
-}
-
-static observed *find_observed(const observer *o, const amct_layer_recipe *recipe) {
-  observed *tensor = amct_map_get(&o->by_node, recipe->layer->data.node);
-  while (tensor && !(amct_edge_equal(tensor->first->layer->data, recipe->layer->data) &&
-                     same_range(&tensor->first->range, &recipe->range)))
-    tensor = tensor->next;
-  return tensor;
-}
-
-static void free_tensors(observer *o) {
-  for (size_t i = 0; i < o->tensors.count; i++) {
-    AMCT_VEC_FREE(&o->tensors.at[i]->names);
-    AMCT_VEC_FREE(&o->tensors.at[i]->indices);
-    AMCT_VEC_FREE(&o->tensors.at[i]->weighted);
-    AMCT_VEC_FREE(&o->tensors.at[i]->windows);
-  }
-  AMCT_VEC_FREE(&o->tensors);
-}
-
-/* Rows and columns of an attribute with four numbers; 1 where it is absent. */
-static bool read_image(const amct_layer *layer, const char *key, int64_t to[2]) {
-  const int image = layer->channels_first ? 2 : 1;
-  amct_ints values;
-  to[0] = to[1] = 1;
-  if (!amct_attr_has(layer->node, key)) return true;
-  if (!amct_attr_ints(layer->node, key, &values) || values.count != 4) return false;
-  to[0] = values.at[image];
-  to[1] = values.at[image + 1];
-  return to[0] >= 1 && to[1] >= 1;
-}
-
-static bool is_op(const amct_layer *layer, const char *op) {
-  return strcmp(layer->node->op, op) == 0;
-}
-
-/* How the layer reads its input; false: not as a window does that has means. */
-static bool find_window(const amct_layer *layer, amct_window *window) {
-  *window = (amct_window){{1, 1}, {1, 1}, {1, 1}, false, false, true};
-  if (is_op(layer, "MatMul")) return true;
-  if (!is_op(layer, "Conv2D") && !is_op(layer, "DepthwiseConv2dNative")) return false;
-  if (layer->weight_shape.rank != 4) return false;
-  window->flat = false;
-  window->channels_first = layer->channels_first;
-  window->same = amct_attr_is(layer->node, "padding", "SAME", false);
-  for (int axis = 0; axis < 2; axis++) {
-    window->kernel[axis] = layer->weight_shape.dims[axis];
-    if (window->kernel[axis] < 1 || window->kernel[axis] > AMCT_WINDOW_KERNEL_MAX)
-      return false;
-  }
-  return (window->same || amct_attr_is(layer->node, "padding", "VALID", false)) &&
-         read_image(layer, "strides", window->stride) &&
-         read_image(layer, "dilations", window->dilation);
-}
-
-/* The window of a layer whose bias is to be corrected, as text; "": none. NULL: no
- * memory. */
-static const char *window_text(const observer *o, const amct_layer *layer) {
-  amct_window window;
-  char text[AMCT_WINDOW_BYTES] = "";
-  if (o->recipe->bias_correction && layer->bias && layer->weight.node &&
-      find_window(layer, &window))
-    amct_window_print(text, &window);
-  return amct_arena_text(amct_graph_arena(o->plan->graph), text, strlen(text));
-}
-
-/* Puts the layer with the tensor that it reads, or starts a new one. */
-static amct_status group_layer(observer *o, const amct_layer_recipe *recipe,
-                               int64_t index, amct_error *err) {
-  observed *tensor = find_observed(o, recipe);
-  if (!tensor) {
-    tensor = amct_arena_alloc(amct_graph_arena(o->plan->graph), sizeof *tensor);
-    if (!tensor || !AMCT_VEC_PUSH(&o->tensors, tensor)) return amct_fail_memory(err);
-    tensor->first = recipe;
-    tensor->next = amct_map_get(&o->by_node, recipe->layer->data.node);
-    AMCT_TRY(amct_map_set(&o->by_node, recipe->layer->data.node, tensor, err));
-  }
-  const char *window = window_text(o, recipe->layer);
-  if (!window || !AMCT_VEC_PUSH(&tensor->windows, window) ||
-      !AMCT_VEC_PUSH(&tensor->names, recipe->name) ||
-      !AMCT_VEC_PUSH(&tensor->indices, index) ||
-      !AMCT_VEC_PUSH(&tensor->weighted, (int64_t)(recipe->layer->weight.node != NULL)))
-    return amct_fail_memory(err);
-  return AMCT_OK;
-}
 
 /* What every observer carries (calib/calibration.h, amct_calib_key). */
 static void put_key(const observer *o, amct_spec *spec) {
   amct_spec_text(spec, "calibration_id", o->options->calibration_id);
   amct_spec_text(spec, "record_file", o->options->record_path);
-  amct_spec_int(spec, "layer_total", o->total);
+  amct_spec_int(spec, "layer_total", o->observed.total);
 }
 
 static void put_range(amct_spec *spec, const amct_range_options *range) {
@@ -155,7 +51,8 @@ static amct_status new_observer(observer *o, amct_spec **spec, const amct_layer 
   return AMCT_OK;
 }
 
-static amct_status observe_tensor(observer *o, const observed *tensor, amct_error *err) {
+static amct_status observe_tensor(observer *o, const amct_observed *tensor,
+                                  amct_error *err) {
   const amct_layer *first = tensor->first->layer;
   amct_spec *spec = NULL;
   AMCT_TRY(new_observer(o, &spec, first, "act_quant", "QuantIfmr", err));
@@ -193,11 +90,9 @@ static amct_status observe_weights(observer *o, const amct_layer_recipe *recipe,
 
 static amct_status observe_all(observer *o, amct_error *err) {
   const amct_recipe *recipe = o->recipe;
-  for (size_t i = 0; i < recipe->layer_count; i++)
-    if (recipe->layers[i].enabled)
-      AMCT_TRY(group_layer(o, &recipe->layers[i], o->total++, err));
-  for (size_t i = 0; i < o->tensors.count; i++)
-    AMCT_TRY(observe_tensor(o, o->tensors.at[i], err));
+  AMCT_TRY(amct_observed_find(&o->observed, o->plan, recipe, err));
+  for (size_t i = 0; i < o->observed.tensors.count; i++)
+    AMCT_TRY(observe_tensor(o, o->observed.tensors.at[i], err));
 
   int64_t index = 0;
   for (size_t i = 0; i < recipe->layer_count; i++) {
@@ -215,8 +110,7 @@ amct_status amct_observe(amct_edits *edits, const amct_plan *plan,
   observer o = {.edits = edits, .plan = plan, .recipe = recipe, .options = options};
   o.scopes = amct_scopes_of(plan->graph, edits);
   amct_status status = observe_all(&o, err);
-  free_tensors(&o);
-  amct_map_free(&o.by_node);
+  amct_observed_free(&o.observed);
   amct_scopes_free(&o.scopes);
   return status;
 }
