@@ -8,6 +8,7 @@ from pathlib import Path
 
 import check_docs
 import check_layers
+import check_links
 import check_readme
 import check_sizes
 import tree
@@ -77,7 +78,18 @@ class Readme(unittest.TestCase):
         self.assertEqual(check_readme.check(text), [])
         self.assertEqual(len(check_readme.check(text + "\n" * 120)), 1)
         self.assertEqual(len(check_readme.check(text.replace("| per channel |", "| |"))), 1)
-        self.assertTrue(check_readme.check(text.replace("(doc/guide.md)", "(doc/gone.md)")))
+
+
+class Links(unittest.TestCase):
+    def test_problems(self):
+        def problem(link):
+            return check_links.problem(Path("doc/guide.md"), link)
+
+        self.assertEqual(problem("https://example.org/a#b"), "")
+        self.assertEqual(problem("../README.md#two-commands"), "")
+        self.assertEqual(problem("#the-calls"), "")
+        self.assertIn("no file", problem("gone.md"))
+        self.assertIn("no heading", problem("../README.md#three-commands"))
 
 
 class Layers(unittest.TestCase):

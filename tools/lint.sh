@@ -4,10 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for check in layers sizes docs readme checks; do
+for check in layers sizes docs readme links checks; do
   python3 -B "tools/check_$check.py"
 done
-python3 -B tools/gen_fusions.py --check
+for page in fusions python_api; do
+  python3 -B "tools/gen_$page.py" --check
+done
 
 # Other versions format otherwise.
 if clang-format --version 2>/dev/null | grep -q 'version 14\.'; then
