@@ -28,10 +28,9 @@ def definitions() -> Dict[str, ast.AST]:
     found: Dict[str, ast.AST] = {}
     paths = sorted(tree.files(".py"), key=lambda path: (path.name != "__init__.py", path.name))
     for path in paths:
-        if path.parent == PACKAGE:
-            for node in ast.parse(tree.read(path)).body:
-                if isinstance(node, Definitions):
-                    found.setdefault(node.name, node)
+        body = ast.parse(tree.read(path)).body if path.parent == PACKAGE else []
+        for node in (node for node in body if isinstance(node, Definitions)):
+            found.setdefault(node.name, node)
     return found
 
 

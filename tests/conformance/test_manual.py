@@ -13,6 +13,7 @@ import subprocess
 import sys
 
 import pytest
+
 from conftest import ROOT
 
 PAGES = ["README.md"] + sorted(
