@@ -101,9 +101,8 @@ static int read_dims(const TF_Tensor *tensor, int64_t dims[RANK_MAX], size_t *co
   return rank;
 }
 
-TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, TF_Tensor **tensor,
+TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, int input, TF_Tensor **tensor,
                                TF_Status *status) {
-  static const int k_input = 0;
   int64_t dims[RANK_MAX];
   size_t count;
   TF_Tensor *output = NULL;
@@ -115,7 +114,7 @@ TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, TF_Tensor **tensor,
     const int rank = read_dims(*tensor, dims, &count, status);
     tf.TF_DeleteTensor(*tensor); /* as long as we look, its memory is read by another */
     if (rank >= 0)
-      output = tf.TF_ForwardInputOrAllocateOutput(context, &k_input, 1, 0, dims, rank,
+      output = tf.TF_ForwardInputOrAllocateOutput(context, &input, 1, 0, dims, rank,
                                                   &forwarded, status);
   }
   *tensor = NULL;

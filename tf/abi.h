@@ -122,9 +122,10 @@ TF_Tensor *amct_tf_output_shaped(TF_OpKernelContext *context, int index,
                                  const int64_t *dims, int rank, int type,
                                  TF_Status *status);
 
-/** The same of input 0's type and shape, in its memory where nobody else reads that any
- * more. `*tensor`, a look at input 0, is deleted in any case; its data stay readable. */
-TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, TF_Tensor **tensor,
+/** Output 0 of the type and shape of an input, in its memory where nobody else reads that
+ * any more. `*tensor`, a look at that input, is deleted in any case; its data stay
+ * readable. */
+TF_Tensor *amct_tf_output_over(TF_OpKernelContext *context, int input, TF_Tensor **tensor,
                                TF_Status *status);
 
 /* abi_1_15.c */

@@ -33,7 +33,7 @@ static amct_status run_job(job *j, amct_pool_task *task, TF_OpKernelContext *con
                            amct_tf_view *x, amct_error *err) {
   amct_tf_view y = {0};
   amct_status status = j->type == x->type
-                           ? amct_tf_output_over_input(context, x, &y, err)
+                           ? amct_tf_output_over_input(context, 0, x, &y, err)
                            : amct_tf_new_output(context, 0, x, j->type, &y, err);
   if (status == AMCT_OK) {
     j->x = x->data;

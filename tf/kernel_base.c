@@ -146,10 +146,11 @@ amct_status amct_tf_new_shaped(TF_OpKernelContext *context, const int64_t *dims,
   return take_output(view, status, err);
 }
 
-amct_status amct_tf_output_over_input(TF_OpKernelContext *context, amct_tf_view *input,
-                                      amct_tf_view *view, amct_error *err) {
+amct_status amct_tf_output_over_input(TF_OpKernelContext *context, int index,
+                                      amct_tf_view *input, amct_tf_view *view,
+                                      amct_error *err) {
   TF_Status *status = tf.TF_NewStatus();
-  view->tensor = amct_tf_output_over(context, &input->tensor, status);
+  view->tensor = amct_tf_output_over(context, index, &input->tensor, status);
   return take_output(view, status, err);
 }
 

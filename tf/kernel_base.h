@@ -56,10 +56,11 @@ AMCT_NODISCARD amct_status amct_tf_new_shaped(TF_OpKernelContext *context,
                                               const int64_t *dims, int rank,
                                               amct_dtype type, amct_tf_view *view,
                                               amct_error *err);
-/** Output 0 of input 0's type and shape, over its memory where nobody else reads that.
- * `input`, which views it, is closed; its data and count stay good for this compute. */
+/** Output 0 of the type and shape of input `index`, over its memory where nobody else
+ * reads that. `input`, which views it, is closed; its data and count stay good for this
+ * compute. */
 AMCT_NODISCARD amct_status amct_tf_output_over_input(TF_OpKernelContext *context,
-                                                     amct_tf_view *input,
+                                                     int index, amct_tf_view *input,
                                                      amct_tf_view *view, amct_error *err);
 /** Zero-initialised views are fine. */
 void amct_tf_close(amct_tf_view *view);

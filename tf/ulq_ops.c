@@ -167,7 +167,7 @@ static amct_status quantize(const ulq_kernel *k, TF_OpKernelContext *context,
   AMCT_TRY(amct_tf_clips(&views[CLIP_MAX], &views[CLIP_MIN], k->layer_name, clips, err));
   if (are_unset(clips)) AMCT_TRY(measure(&j, k->fixed_min, clips, err));
   j.grid = amct_ulq_grid_of(clips[0], k->fixed_min ? 0.0f : clips[1]);
-  AMCT_TRY(amct_tf_output_over_input(context, &views[X], &y, err));
+  AMCT_TRY(amct_tf_output_over_input(context, X, &views[X], &y, err));
   j.to = y.data;
   amct_pool_run(forward_part, &j, j.shards);
   amct_tf_close(&y);
@@ -192,7 +192,7 @@ const amct_kernel_class k_ulq = {sizeof(ulq_kernel), init_ulq, compute_ulq, clea
 /* ---- UlqGrad ---- */
 
 enum { GRAD_X, GRAD_DY, GRAD_CLIP_MAX, GRAD_CLIP_MIN, GRAD_INPUTS };
-enum { DX, D_CLIP_MAX, D_CLIP_MIN, ADD_CLIP_MAX, ADD_CLIP_MIN, GRAD_OUTPUTS };
+enum { D_CLIP_MAX = 1, D_CLIP_MIN, ADD_CLIP_MAX, ADD_CLIP_MIN, GRAD_OUTPUTS };
 
 /* With the lock held. An empty batch is none. */
 static AMCT_NOINLINE amct_status search_clips(const ulq_kernel *k, const float *x,
@@ -266,8 +266,9 @@ static amct_status put_scalars(TF_OpKernelContext *context, const amct_tf_view *
 }
 
 static amct_status backpropagate(const ulq_kernel *k, TF_OpKernelContext *context,
-                                 const amct_tf_view views[GRAD_INPUTS], amct_error *err) {
-  const amct_tf_view *x = &views[GRAD_X], *dy = &views[GRAD_DY];
+                                 amct_tf_view views[GRAD_INPUTS], amct_error *err) {
+  const amct_tf_view *x = &views[GRAD_X];
+  amct_tf_view *dy = &views[GRAD_DY];
   float clips[2] = {0}, scalars[GRAD_OUTPUTS] = {0};
   amct_tf_view dx = {0};
   job j = {.x = x->data, .dy = dy->data};
@@ -278,11 +279,11 @@ static amct_status backpropagate(const ulq_kernel *k, TF_OpKernelContext *contex
                      dy->count, x->count);
   AMCT_TRY(amct_tf_clips(&views[GRAD_CLIP_MAX], &views[GRAD_CLIP_MIN], k->layer_name,
                          clips, err));
-  AMCT_TRY(amct_tf_new_output(context, DX, x, AMCT_DTYPE_FLOAT, &dx, err));
+  AMCT_TRY(amct_tf_output_over_input(context, GRAD_DY, dy, &dx, err));
   j.to = dx.data;
   amct_status status;
   if (are_unset(clips)) { /* the range of the batch has all of it inside */
-    if (x->count > 0) memcpy(dx.data, dy->data, x->count * sizeof(float));
+    if (dx.data != dy->data) memcpy(dx.data, dy->data, x->count * sizeof(float));
     status = initialise(k, x, scalars, err);
   } else {
     status = differentiate(k, &j, clips, scalars, err);

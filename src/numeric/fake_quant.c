@@ -11,7 +11,7 @@
 #include "numeric/kernels.h"
 #include "numeric/round.h"
 
-enum { BITS = 8, STEPS = 255, BLOCK = 4096, PARTS = 512, LANES = 8 };
+enum { BITS = 8, STEPS = 255, BLOCK = 4096, PARTS = 256, LANES = 8 };
 static const float k_scale_least = 1.192092896e-7f;
 
 /* ---- ULQ ---- */
@@ -48,60 +48,94 @@ void amct_ulq_forward(float *y, const float *x, size_t count, const amct_ulq_gri
   }
 }
 
-/* Gradients of a block: what goes through, and what each value adds to the sums. */
-typedef struct parts {
-  float over[PARTS], under[PARTS], rest[PARTS];
-} parts;
-
-AMCT_CLONES static void split(float *dx, parts *p, const float *g, const float *x,
-                              size_t count, const amct_ulq_grid *grid) {
-  const float high = grid->clip_max, low = grid->clip_min, inverse = 1.0f / grid->scale;
-  for (size_t i = 0; i < count; i++) {
-    const float gradient = g[i], v = x[i] * inverse;
-    const float over = x[i] > high ? gradient : 0.0f;
-    const float under = x[i] < low ? gradient : 0.0f;
-    const float rest = amct_round_float(v) - v;
-    const bool outside = (x[i] > high) | (x[i] < low);
-    p->over[i] = over;
-    p->under[i] = under;
-    p->rest[i] = outside ? 0.0f : rest;
-    dx[i] = outside ? 0.0f : gradient;
-  }
-}
-
-/* Lanes, so that the order of the sums is the same in every clone. */
+/* Element i of a run is added to lane i mod 8, so that the order of the sums is the same
+ * in every clone. */
 typedef struct lanes {
   double over[LANES], under[LANES], rest[LANES];
 } lanes;
 
-AMCT_CLONES static void add_up(lanes *to, const parts *p, const float *g, size_t count) {
-  for (size_t i = 0; i < count; i += LANES)
-    for (size_t k = 0; k < LANES; k++) {
-      to->over[k] += (double)p->over[i + k];
-      to->under[k] += (double)p->under[i + k];
-      to->rest[k] += (double)g[i + k] * (double)p->rest[i + k];
-    }
+enum { OVER = 1, UNDER = 2 }; /* what a part has */
+
+/* What rounding adds to x/scale; 0 outside. Returns what the part has outside. */
+AMCT_CLONES static int find_rest(float *rest, const float *x, size_t count,
+                                 const amct_ulq_grid *grid) {
+  const float high = grid->clip_max, low = grid->clip_min, inverse = 1.0f / grid->scale;
+  int any_over = 0, any_under = 0;
+  for (size_t i = 0; i < count; i++) {
+    const float v = x[i] * inverse, r = amct_round_float(v) - v;
+    const int over = x[i] > high, under = x[i] < low;
+    rest[i] = over | under ? 0.0f : r;
+    any_over |= over;
+    any_under |= under;
+  }
+  return (any_over ? OVER : 0) | (any_under ? UNDER : 0);
 }
 
-/* `g` is read before dx, which may be its memory, is written. */
+AMCT_CLONES static void add_products(double sum[LANES], const float *g, const float *rest,
+                                     size_t count) {
+  for (size_t i = 0; i < count; i += LANES)
+    for (size_t k = 0; k < LANES; k++)
+      sum[k] += (double)g[i + k] * (double)rest[i + k];
+}
+
+AMCT_CLONES static void add_values(double sum[LANES], const float *values, size_t count) {
+  for (size_t i = 0; i < count; i += LANES)
+    for (size_t k = 0; k < LANES; k++)
+      sum[k] += (double)values[i + k];
+}
+
+/* The gradients of the values outside, 0 of the others. */
+AMCT_CLONES static void take_outside(float *taken, const float *g, const float *x,
+                                     size_t count, float low, float high) {
+  for (size_t i = 0; i < count; i++) {
+    const float gradient = g[i];
+    const bool outside = (x[i] > high) | (x[i] < low);
+    taken[i] = outside ? gradient : 0.0f;
+  }
+}
+
+AMCT_CLONES static void clear_outside(float *dx, const float *x, size_t count,
+                                      const amct_ulq_grid *grid) {
+  const float high = grid->clip_max, low = grid->clip_min;
+  for (size_t i = 0; i < count; i++) {
+    const float gradient = dx[i];
+    const bool outside = (x[i] > high) | (x[i] < low);
+    dx[i] = outside ? 0.0f : gradient;
+  }
+}
+
+/* A whole number of lanes. Sums come before dx, which may be g, is written. */
 static void backward_part(float *dx, lanes *to, const float *g, const float *x,
                           size_t count, const amct_ulq_grid *grid) {
-  float kept[PARTS];
-  parts p;
-  const size_t whole = (count + LANES - 1) / LANES * LANES;
-  memcpy(kept, g, count * sizeof *g);
-  split(dx, &p, kept, x, count, grid);
-  for (size_t i = count; i < whole; i++)
-    kept[i] = p.over[i] = p.under[i] = p.rest[i] = 0;
-  add_up(to, &p, kept, whole);
+  float values[PARTS];
+  const int found = find_rest(values, x, count, grid);
+  add_products(to->rest, g, values, count);
+  if (found & OVER) {
+    take_outside(values, g, x, count, -INFINITY, grid->clip_max);
+    add_values(to->over, values, count);
+  }
+  if (found & UNDER) {
+    take_outside(values, g, x, count, grid->clip_min, INFINITY);
+    add_values(to->under, values, count);
+  }
+  if (dx != g) memcpy(dx, g, count * sizeof *dx);
+  if (found) clear_outside(dx, x, count, grid);
 }
 
 void amct_ulq_backward(float *dx, amct_ulq_sums *sums, const float *g, const float *x,
                        size_t count, const amct_ulq_grid *grid) {
+  const size_t whole = count / LANES * LANES, left = count - whole;
   lanes all = {{0}, {0}, {0}};
-  for (size_t done = 0; done < count; done += PARTS) {
-    const size_t n = count - done < PARTS ? count - done : PARTS;
+  for (size_t done = 0; done < whole; done += PARTS) {
+    const size_t n = whole - done < PARTS ? whole - done : PARTS;
     backward_part(dx + done, &all, g + done, x + done, n, grid);
+  }
+  if (left > 0) {
+    float last_g[LANES] = {0}, last_x[LANES] = {0};
+    memcpy(last_g, g + whole, left * sizeof *g);
+    memcpy(last_x, x + whole, left * sizeof *x);
+    backward_part(last_g, &all, last_g, last_x, LANES, grid);
+    memcpy(dx + whole, last_g, left * sizeof *dx);
   }
   for (size_t k = 0; k < LANES; k++) {
     sums->clip_max += all.over[k] + all.rest[k] / STEPS;
@@ -118,36 +152,50 @@ void amct_ulq_clips(float scale, int32_t offset, bool fixed_min, float *clip_max
 
 /* ---- ARQ ---- */
 
-static size_t size_of(amct_weight_layout layout) {
-  return layout.outer * layout.channels * layout.inner;
+AMCT_INLINE float on_grid(float w, float scale) {
+  float q = amct_round_float(w / scale);
+  q = q > 127.0f ? 127.0f : q;
+  q = q < -128.0f ? -128.0f : q;
+  return (q + 0.0f) * scale; /* an integer has no -0 */
 }
 
-static AMCT_NOINLINE void widen(float *y, const int8_t *q, amct_weight_layout layout,
-                                const float *scale) {
-  for (size_t o = 0; o < layout.outer; o++)
-    for (size_t c = 0; c < layout.channels; c++) {
-      const size_t first = (o * layout.channels + c) * layout.inner;
-      for (size_t i = first; i < first + layout.inner; i++)
-        y[i] = (float)q[i] * scale[c];
-    }
+/* Rows of a value a channel. */
+AMCT_CLONES static void put_rows(float *y, const float *w, size_t rows, size_t channels,
+                                 const float *scale) {
+  for (size_t r = 0; r < rows; r++, y += channels, w += channels)
+    for (size_t c = 0; c < channels; c++)
+      y[c] = on_grid(w[c], scale[c]);
+}
+
+AMCT_CLONES static void put_run(float *y, const float *w, size_t count, float scale) {
+  for (size_t i = 0; i < count; i++)
+    y[i] = on_grid(w[i], scale);
+}
+
+static AMCT_NOINLINE void put_on_grid(float *y, const float *w, amct_weight_layout layout,
+                                      const float *scale) {
+  if (layout.inner == 1) {
+    put_rows(y, w, layout.outer, layout.channels, scale);
+    return;
+  }
+  for (size_t run = 0; run < layout.outer * layout.channels; run++)
+    put_run(y + run * layout.inner, w + run * layout.inner, layout.inner,
+            scale[run % layout.channels]);
 }
 
 amct_status amct_arq_forward(float *y, const float *w, amct_weight_layout layout,
                              bool per_channel, amct_error *err) {
-  const size_t count = size_of(layout);
-  if (!per_channel) layout = (amct_weight_layout){1, 1, count};
+  fenv_t saved;
+  if (!per_channel)
+    layout = (amct_weight_layout){1, 1, layout.outer * layout.channels * layout.inner};
   float *scale = amct_alloc_array(layout.channels + 1, sizeof *scale);
-  int8_t *q = amct_alloc_array(count + 1, 1);
-  amct_status status = scale && q ? amct_weight_scales(scale, w, layout, true, err)
-                                  : amct_fail_memory(err);
+  amct_status status =
+      scale ? amct_weight_scales(scale, w, layout, true, err) : amct_fail_memory(err);
   if (status == AMCT_OK) {
-    fenv_t saved;
-    amct_weight_quantize(q, w, layout, scale, layout.channels);
     amct_float_env_enter(&saved);
-    widen(y, q, layout, scale);
+    put_on_grid(y, w, layout, scale);
     amct_float_env_leave(&saved);
   }
-  amct_free(q);
   amct_free(scale);
   return status;
 }

@@ -91,7 +91,25 @@ def test_clones_agree_bit_for_bit():
                 address(dx), ctypes.byref(sums), address(g), address(x), c_size_t(count), ctypes.byref(grid)
             )
             results.append((y.tobytes(), dx.tobytes(), sums.clip_max, sums.clip_min))
-        assert results[0] == results[1]
+            over, again = g.copy(), Sums(0, 0)
+            library.amct_ulq_backward(
+                address(over), ctypes.byref(again), address(over), address(x), c_size_t(count), ctypes.byref(grid)
+            )
+            results.append((y.tobytes(), over.tobytes(), again.clip_max, again.clip_min))
+        assert len(set(results)) == 1
+
+
+def test_weights_on_their_grid_are_the_deployed_integers_times_the_scale(library):
+    rng = np.random.RandomState(3)
+    for layout in (Layout(37, 5, 1), Layout(3, 5, 7), Layout(1, 5, 1)):
+        w = rng.normal(0, 1, layout.outer * layout.channels * layout.inner).astype(f32)
+        w[::11] *= f32(1e-3)  # rounds to 0 and to -0, which no integer is
+        y, q, scale = np.empty_like(w), np.empty(w.size, np.int8), np.empty(layout.channels, f32)
+        assert library.amct_arq_forward(address(y), address(w), layout, c_bool(True), None) == 0
+        assert library.amct_weight_scales(address(scale), address(w), layout, c_bool(True), None) == 0
+        library.amct_weight_quantize(address(q), address(w), layout, address(scale), c_size_t(layout.channels))
+        deployed = q.reshape(-1, layout.channels, layout.inner).astype(f32) * scale[:, None]
+        assert y.tobytes() == deployed.astype(f32).tobytes()
 
 
 def scales(library, w, layout, steps, per_channel=True, scale_d=0.1):
