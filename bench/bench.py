@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HERE = Path(__file__).resolve().parent
 THREADS = 2
 BATCH = 32
+TRAINING_BATCH, TRAINING_SIZE = 16, 96
 FIELDS = ["date", "machine", "tensorflow", "step", "what", "value", "unit", "limit"]
 
 
@@ -210,7 +211,34 @@ def work_fusion(folder, layers):
     return {"nodes": len(definition.node), "seconds": min(in_turn([fuse], 5)[0])}
 
 
+def work_training(folder, turns):
+    """A training step: float, with TensorFlow's fake_quant ops, with retraining ops."""
+    import networks
+
+    amct = start_amct(folder)
+
+    def retrained(graph):
+        amct.create_quant_retrain_config("retrain.json", graph)
+        amct.create_quant_retrain_model(graph, "retrain.json", "retrained.txt")
+
+    made = [
+        networks.training(TRAINING_BATCH, TRAINING_SIZE),
+        networks.training(TRAINING_BATCH, TRAINING_SIZE, fake_quant=True),
+        networks.training(TRAINING_BATCH, TRAINING_SIZE, retrained),
+    ]
+    feed = {networks.INPUT: networks.pictures(TRAINING_BATCH, TRAINING_SIZE)}
+    runs = []
+    for graph, step, initializer in made:
+        session = session_of(graph)
+        session.run(initializer)
+        runs.append(lambda session=session, step=step: session.run(step, feed))
+    in_turn(runs, 3)  # the clips are found
+    seconds, ratios = in_turn(runs, turns)
+    return {"seconds": seconds, "ratios": ratios, "to_fake_quant": in_turn(runs[1:], turns)[1][1]}
+
+
 WORK = {
+    "training": work_training,
     "fusion": work_fusion,
     "overhead": work_overhead,
     "infer": work_infer,
@@ -294,6 +322,14 @@ def step_fusion(folder):
         yield "fusing a graph of {:,} nodes".format(r["nodes"]), r["seconds"], "s", limit
 
 
+def step_training(folder):
+    r = in_process(folder, "training", 15)
+    yield "float training step, batch 16 at 96x96", r["seconds"][0], "s", None
+    yield "training step with fake_quant ops / float", r["ratios"][1], "x", None
+    yield "training step with retraining ops / float", r["ratios"][2], "x", 1.3
+    yield "training step, retraining ops / fake_quant ops", r["to_fake_quant"], "x", 1
+
+
 def step_kernels(folder):
     program = os.environ.get("AMCT_BENCH_KERNELS")
     if not program:
@@ -312,6 +348,7 @@ STEPS = {
     "fusion": step_fusion,
     "kernels": step_kernels,
     "overhead": step_overhead,
+    "training": step_training,
     "memory": step_memory,
     "scenario": step_scenario,
     "save": step_save,
