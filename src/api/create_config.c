@@ -99,9 +99,9 @@ static amct_status write_config(flow *f, const amct_source *source,
   if (amct_path_exists(config_file))
     amct_log(AMCT_LOG_WARNING, f->module, "%s exists and is overwritten", config_file);
   AMCT_TRY(amct_recipe_write(&f->recipe, config_file, err));
-  amct_log(AMCT_LOG_INFO, f->module,
-           "Generate config file:%s success! %zu of %zu layers are quantized",
-           config_file, amct_recipe_enabled(&f->recipe), f->study.layers.count);
+  amct_log(AMCT_LOG_INFO, "Config", "Generate config file:%s success!", config_file);
+  amct_log(AMCT_LOG_INFO, f->module, "%zu of %zu layers are quantized",
+           amct_recipe_enabled(&f->recipe), f->study.layers.count);
   return AMCT_OK;
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Longer numerals are refused; the exact decimal of the smallest double has 1,074 digits.
  */
@@ -21,11 +22,20 @@ static void make_c_locale(void) {
 }
 
 /* "1e+10" and not "1,5": the host program may have set a locale with a decimal comma. */
-static void print_digits(char text[AMCT_NUMBER_BYTES], int digits, double value) {
+static void print(char text[AMCT_NUMBER_BYTES], char form, int digits, double value) {
   pthread_once(&c_locale_once, make_c_locale);
   locale_t before = uselocale(c_locale);
-  snprintf(text, AMCT_NUMBER_BYTES, "%.*g", digits, value);
+  if (form == 'e')
+    snprintf(text, AMCT_NUMBER_BYTES, "%.*e", digits, value);
+  else if (form == 'f')
+    snprintf(text, AMCT_NUMBER_BYTES, "%.*f", digits, value);
+  else
+    snprintf(text, AMCT_NUMBER_BYTES, "%.*g", digits, value);
   uselocale(before);
+}
+
+static void print_digits(char text[AMCT_NUMBER_BYTES], int digits, double value) {
+  print(text, 'g', digits, value);
 }
 
 static bool print_special(char text[AMCT_NUMBER_BYTES], double value) {
@@ -58,6 +68,17 @@ void amct_number_print_double(char text[AMCT_NUMBER_BYTES], double value) {
     print_digits(text, digits, value);
     if (strtod_l(text, NULL, c_locale) == value) return;
   }
+}
+
+void amct_number_print_repr(char text[AMCT_NUMBER_BYTES], double value) {
+  int behind = 0; /* digits behind the first */
+  for (; behind < 17; behind++) {
+    print(text, 'e', behind, value);
+    if (strtod_l(text, NULL, c_locale) == value) break;
+  }
+  const int exponent = atoi(strchr(text, 'e') + 1);
+  if (exponent < -4 || exponent > 15) return;
+  print(text, 'f', behind - exponent > 1 ? behind - exponent : 1, value);
 }
 
 static bool is_digit(uint8_t c) {

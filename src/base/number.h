@@ -18,6 +18,9 @@ void amct_number_print_shortest(char text[AMCT_NUMBER_BYTES], float value);
 /** The first of %.15g, %.16g, %.17g that reads back to the same double ("0.999999");
  * fewer digits below DBL_MIN. All print "inf", "-inf", "nan". */
 void amct_number_print_double(char text[AMCT_NUMBER_BYTES], double value);
+/** As Python's repr does, which json.dumps uses: the fewest digits that read back to the
+ * same double, "0.7", "1.0", "1e-05"; finite. */
+void amct_number_print_repr(char text[AMCT_NUMBER_BYTES], double value);
 /** Reads a whole slice as a double ("1", "-1e-3", "inf", "nan", "0.5f"; any case); false
  * if it is not one. Too large becomes infinity, as in protobuf. No spaces, no '+', no
  * hex, no leading zeros. */

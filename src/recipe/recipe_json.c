@@ -3,12 +3,12 @@
 #include "recipe/recipe_keys.h"
 
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
+
+#include "base/number.h"
 
 /* A parsed file takes up to some twenty times its size; a layer is written in 600 bytes.
  */
-enum { FILE_MAX_BYTES = 32 << 20, DIGITS_LEAST = 15, DIGITS_MOST = 17 };
+enum { FILE_MAX_BYTES = 32 << 20 };
 
 /* jansson does not tell in every place that memory ran out. */
 static _Thread_local bool memory_ran_out;
@@ -80,33 +80,7 @@ amct_status amct_recipe_load(json_t **root, const char *path, amct_error *err) {
   return status;
 }
 
-/* jansson prints all reals of a dump with one precision: the least that keeps each of
- * them. */
-static int digits_of(double value) {
-  char text[64];
-  for (int digits = DIGITS_LEAST; digits < DIGITS_MOST; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, value);
-    if (strtod(text, NULL) == value) return digits;
-  }
-  return DIGITS_MOST;
-}
-
-/* As deep as what is written: four levels. */
-static int digits_within(json_t *value) {
-  int most = DIGITS_LEAST;
-  if (json_is_real(value)) return digits_of(json_real_value(value));
-  for (size_t i = 0; i < json_array_size(value); i++) {
-    int digits = digits_within(json_array_get(value, i));
-    if (digits > most) most = digits;
-  }
-  const char *name;
-  json_t *member;
-  json_object_foreach(value, name, member) {
-    int digits = digits_within(member);
-    if (digits > most) most = digits;
-  }
-  return most;
-}
+/* ---- printing ---- */
 
 /* jansson drops some answers of this, the buffer keeps its failure. */
 static int append(const char *text, size_t size, void *buffer) {
@@ -114,12 +88,59 @@ static int append(const char *text, size_t size, void *buffer) {
   return ((amct_buffer *)buffer)->failed ? -1 : 0;
 }
 
+static void put_line(amct_buffer *buffer, const char *text, size_t depth) {
+  amct_buffer_text(buffer, text);
+  amct_buffer_text(buffer, "\n");
+  while (depth-- > 0)
+    amct_buffer_text(buffer, "    ");
+}
+
+static bool put_value(amct_buffer *buffer, json_t *value, size_t depth);
+
+static bool put_list(amct_buffer *buffer, const json_t *list, size_t depth) {
+  const size_t count = json_array_size(list);
+  for (size_t i = 0; i < count; i++) {
+    put_line(buffer, i == 0 ? "[" : ",", depth + 1);
+    if (!put_value(buffer, json_array_get(list, i), depth + 1)) return false;
+  }
+  put_line(buffer, "", depth);
+  amct_buffer_text(buffer, "]");
+  return true;
+}
+
+static bool put_object(amct_buffer *buffer, json_t *object, size_t depth) {
+  const char *name;
+  json_t *member;
+  const char *before = "{";
+  json_object_foreach(object, name, member) {
+    json_t *text = json_string(name);
+    put_line(buffer, before, depth + 1);
+    const bool fine = text != NULL && put_value(buffer, text, depth + 1);
+    json_decref(text);
+    amct_buffer_text(buffer, ":");
+    if (!fine || !put_value(buffer, member, depth + 1)) return false;
+    before = ",";
+  }
+  put_line(buffer, "", depth);
+  amct_buffer_text(buffer, "}");
+  return true;
+}
+
+/* As deep as what is written: four levels. */
+static bool put_value(amct_buffer *buffer, json_t *value, size_t depth) {
+  char text[AMCT_NUMBER_BYTES];
+  if (json_array_size(value) != 0) return put_list(buffer, value, depth);
+  if (json_object_size(value) != 0) return put_object(buffer, value, depth);
+  if (!json_is_real(value))
+    return json_dump_callback(value, append, buffer, JSON_ENCODE_ANY) == 0;
+  amct_number_print_repr(text, json_real_value(value));
+  amct_buffer_text(buffer, text);
+  return true;
+}
+
 amct_status amct_recipe_dump(json_t *root, amct_buffer *buffer, amct_error *err) {
-  size_t flags = JSON_INDENT(4) | JSON_COMPACT | JSON_PRESERVE_ORDER;
-  flags |= JSON_REAL_PRECISION((size_t)digits_within(root));
-  if (json_dump_callback(root, append, buffer, flags) != 0 || buffer->failed)
-    return amct_fail_memory(err);
-  return AMCT_OK;
+  const bool fine = put_value(buffer, root, 0);
+  return fine && !buffer->failed ? AMCT_OK : amct_fail_memory(err);
 }
 
 amct_status amct_recipe_dump_line(json_t *root, amct_buffer *buffer, amct_error *err) {

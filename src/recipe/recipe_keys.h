@@ -129,8 +129,7 @@ AMCT_NODISCARD amct_status amct_recipe_check_search(const amct_recipe_spot *spot
  * column. */
 AMCT_NODISCARD amct_status amct_recipe_load(json_t **root, const char *path,
                                             amct_error *err);
-/** Appends `root` as Python's json.dumps(indent=4, separators=(",", ":")) prints it;
- * reals as short as they may be. */
+/** Appends `root` as Python's json.dumps(indent=4, separators=(",", ":")) prints it. */
 AMCT_NODISCARD amct_status amct_recipe_dump(json_t *root, amct_buffer *buffer,
                                             amct_error *err);
 /** The same in one line. */

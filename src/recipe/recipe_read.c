@@ -115,7 +115,7 @@ static amct_status read_layer(const reader *r, const char *key, json_t *from,
   const amct_config_place place = {r->path, 0, ""};
   const bool retrain = r->recipe->purpose == AMCT_FOR_RETRAINING;
   return amct_config_fail(err, &place, entry->name,
-                          "\"%.200s\": %s.channel_wise: is true: %s has no scales by "
+                          "\"%.200s\": %s.channel_wise is true: %s has no scales by "
                           "channel, false is wanted",
                           key, retrain ? "retrain_weight_config" : "weight_quant_params",
                           entry->layer->op->op);

@@ -215,7 +215,7 @@ def test_files_mean_what_protobuf_reads(name):
     assert text == json.dumps(wanted, indent=4, separators=(",", ":"))
 
 
-NUMBERS = ["0.1234567", "7e-1", ".33333333333", "1", "0x1", "0.70000001", "1.1754944e-38", "0.3f"]
+NUMBERS = ["0.1234567", "7e-1", "1e-5", "2.5e-6", ".33333333333", "1", "0x1", "0.70000001", "1.1754944e-38", "0.3f"]
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -112,6 +112,37 @@ static void known_values_print_as_people_write_them(void **unused) {
   }
 }
 
+/* Oracle: what Python 3 prints. */
+static void doubles_are_printed_as_python_prints_them(void **unused) {
+  (void)unused;
+  static const struct {
+    double value;
+    const char *text;
+  } cases[] = {{0, "0.0"},
+               {-0.0, "-0.0"},
+               {1, "1.0"},
+               {0.7, "0.7"},
+               {0.1 + 0.2, "0.30000000000000004"},
+               {0.012345678901234567, "0.012345678901234567"},
+               {1e-4, "0.0001"},
+               {0.00012345678901234567, "0.00012345678901234567"},
+               {1e-5, "1e-05"},
+               {1.25e-300, "1.25e-300"},
+               {5e-324, "5e-324"},
+               {1e15, "1000000000000000.0"},
+               {-9007199254740993.0, "-9007199254740992.0"},
+               {9999999999999998.0, "9999999999999998.0"},
+               {1e16, "1e+16"},
+               {1.5e22, "1.5e+22"},
+               {1.7976931348623157e308, "1.7976931348623157e+308"},
+               {3.4028235e38, "3.4028235e+38"}};
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    char text[AMCT_NUMBER_BYTES];
+    amct_number_print_repr(text, cases[i].value);
+    assert_string_equal(text, cases[i].text);
+  }
+}
+
 static void doubles_are_read_whole_or_not_at_all(void **unused) {
   (void)unused;
   static const struct {
@@ -274,6 +305,7 @@ int main(void) {
       cmocka_unit_test(floats_round_trip),
       cmocka_unit_test(doubles_round_trip),
       cmocka_unit_test(known_values_print_as_people_write_them),
+      cmocka_unit_test(doubles_are_printed_as_python_prints_them),
       cmocka_unit_test(doubles_are_read_whole_or_not_at_all),
       cmocka_unit_test(reading_stops_at_the_end_of_the_slice),
       cmocka_unit_test(integers_agree_with_strtoll),

@@ -125,7 +125,7 @@ static const refused k_refused[] = {
      AMCT_BAD_CONFIG, "\"F*\": activation_quant_params.search_step: 1 is over"},
     {"{\"type:MatMul\":{\"weight_quant_params\":{\"channel_wise\":true}}}",
      AMCT_BAD_CONFIG,
-     "\"type:MatMul\": weight_quant_params.channel_wise: is true: MatMul has no scales "
+     "\"type:MatMul\": weight_quant_params.channel_wise is true: MatMul has no scales "
      "by "
      "channel"},
     {"{\"*\":{\"quant_enable\":false}}", AMCT_BAD_CONFIG, "/c: no quant enable layer"},
@@ -197,7 +197,7 @@ static const refused k_refused[] = {
     {ACT("\"asymmetric\":null"), AMCT_BAD_CONFIG, "asymmetric is null: true or false"},
     /* weights */
     {WTS("\"channel_wise\":true"), AMCT_BAD_CONFIG,
-     "\"Fc\": weight_quant_params.channel_wise: is true: MatMul has no scales by "
+     "\"Fc\": weight_quant_params.channel_wise is true: MatMul has no scales by "
      "channel"},
     {"{\"net/pool/AvgPool\":{\"weight_quant_params\":{\"channel_wise\":true}}}",
      AMCT_BAD_CONFIG, "AvgPool has no scales by channel"},

@@ -170,7 +170,7 @@ static const refusal k_refusals[] = {
     {read_retrain, "{\"Fc\":{\"retrain_data_config\":{\"dst_type\":\"INT4\"}}}",
      "this version handles \"INT8\" only"},
     {read_retrain, "{\"Fc\":{\"retrain_weight_config\":{\"channel_wise\":true}}}",
-     "retrain_weight_config.channel_wise: is true: MatMul has no scales by channel"},
+     "retrain_weight_config.channel_wise is true: MatMul has no scales by channel"},
     {read_retrain, "{\"Fc\":{\"regular_prune_enable\":true}}", "pruning is not handled"},
     {apply_cfg, "activation_offset: true", "activation_offset is not a field"},
     {apply_cfg,
