@@ -96,10 +96,11 @@ static const op_row k_ops[] = {
    {"w: float"}, {"y: float"}, create_arq_retrain, true},
   {"RetrainFactors",
    {"Tin: list({float}) >= 2", "layer_name: string", "weighted: bool", "channel_axes: list(int)", "channel_wise: bool",
-    "may_split: bool", "fixed_min: bool", "fold: list(string)"},
+    "may_split: bool", "fixed_min: bool", "fold: list(string)", "search_batches: int = 0",
+    "data_format: string = 'NHWC'"},
    {"inputs: Tin"}, {"factors: float"}, create_retrain_factors, true, unknown_shapes},
   {"RetrainRecord",
-   {"Tin: list({float}) >= 1", "record_file: string", "layer_names: list(string)"},
+   {"Tin: list({float}) >= 1", "record_file: string", "layer_names: list(string)", "search_n: bool = false"},
    {"factors: Tin"}, {"layers: int32"}, create_retrain_record, true, unknown_shapes},
 };
 // clang-format on

@@ -1,25 +1,50 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernels of ArqRetrain (weights on their int8 grid), RetrainFactors (the factors of a
- * trained layer as a vector: scale_d, offset_d, scale_w...) and RetrainRecord (all such
- * vectors into the record). */
+/*
+ * Kernels of ArqRetrain (weights on their int8 grid), RetrainFactors (the factors of a
+ * trained layer as a vector) and RetrainRecord (all such vectors into the record).
+ *
+ *   scale_d, offset_d, scale_w...                   the vector
+ *   scale_d, offset_d, left, scale_w..., shift...   where N is searched: `left` batches
+ *                                                   are to come
+ */
 #include "folding.h"
 #include "op_kernels.h"
+
+#include <pthread.h>
 
 #include "base/alloc.h"
 #include "base/logging.h"
 #include "calib/retrained.h"
-#include "numeric/fake_quant.h"
+#include "numeric/search_n.h"
 
 /* ---- ArqRetrain ---- */
+
+/* The layer's outputs so far. */
+typedef struct n_search {
+  pthread_mutex_t lock;
+  amct_output_ends ends;
+  size_t channels;
+  int64_t batches;
+} n_search;
 
 typedef struct trained_kernel {
   amct_kernel base;
   amct_folding folding;
   bool weighted, channel_wise, may_split, fixed_min;
+  bool channels_first;
+  int64_t search_batches; /* that N is searched in; 0: N is 0 */
+  n_search *search;
 } trained_kernel;
 
 static void clear_trained(amct_kernel *kernel) {
-  amct_folding_clear(&((trained_kernel *)(void *)kernel)->folding);
+  trained_kernel *k = (trained_kernel *)(void *)kernel;
+  if (k->search) {
+    amct_free(k->search->ends.high);
+    amct_free(k->search->ends.low);
+    pthread_mutex_destroy(&k->search->lock);
+  }
+  amct_free(k->search);
+  amct_folding_clear(&k->folding);
 }
 
 static amct_status init_arq_retrain(amct_kernel *kernel, const amct_node_view *node,
@@ -59,7 +84,24 @@ const amct_kernel_class k_arq_retrain = {sizeof(trained_kernel), init_arq_retrai
 
 /* ---- RetrainFactors ---- */
 
-enum { CLIPS = 2, DATA_FACTORS = 2 };
+enum { CLIPS = 2, DATA_FACTORS = 2, SEARCH_FACTORS = 3 };
+
+static amct_status init_search(trained_kernel *k, const amct_node_view *node,
+                               amct_error *err) {
+  amct_slice format;
+  if (!amct_node_has(node, "search_batches")) return AMCT_OK;
+  AMCT_TRY(amct_node_int(node, "search_batches", &k->search_batches, err));
+  AMCT_TRY(amct_node_slice(node, "data_format", &format, err));
+  k->channels_first = amct_slice_equal(format, amct_slice_of("NCHW"));
+  if (k->search_batches == 0) return AMCT_OK;
+  if (k->search_batches < 0 || !k->weighted)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name, "search_batches is %lld",
+                     (long long)k->search_batches);
+  k->search = amct_alloc_array(1, sizeof *k->search);
+  if (!k->search) return amct_fail_memory(err);
+  pthread_mutex_init(&k->search->lock, NULL);
+  return AMCT_OK;
+}
 
 static amct_status init_factors(amct_kernel *kernel, const amct_node_view *node,
                                 amct_error *err) {
@@ -68,14 +110,19 @@ static amct_status init_factors(amct_kernel *kernel, const amct_node_view *node,
   AMCT_TRY(amct_node_bool(node, "channel_wise", &k->channel_wise, err));
   AMCT_TRY(amct_node_bool(node, "may_split", &k->may_split, err));
   AMCT_TRY(amct_node_bool(node, "fixed_min", &k->fixed_min, err));
+  AMCT_TRY(init_search(k, node, err));
   return k->weighted ? amct_folding_init(&k->folding, node, err)
                      : amct_node_text(node, "layer_name", &k->folding.layer_name, err);
 }
 
-/* The grid of the clips, the last two inputs. */
+/* The last inputs are the clips and, where N is searched, the output of the layer. */
+static int count_extra(const trained_kernel *k) {
+  return CLIPS + (k->search ? 1 : 0);
+}
+
 static amct_status find_grid(const trained_kernel *k, TF_OpKernelContext *context,
                              amct_ulq_grid *grid, amct_error *err) {
-  const int first = tf.TF_NumInputs(context) - CLIPS;
+  const int first = tf.TF_NumInputs(context) - count_extra(k);
   amct_tf_view views[CLIPS] = {{0}};
   float clips[CLIPS] = {0};
   amct_status status = AMCT_OK;
@@ -95,27 +142,97 @@ static amct_status find_grid(const trained_kernel *k, TF_OpKernelContext *contex
   return AMCT_OK;
 }
 
+/* What the vector holds beside the grid. */
+typedef struct weight_factors {
+  size_t count;
+  float *scale_w;
+  uint32_t *shift_bit; /* NULL: none */
+  int64_t left;
+} weight_factors;
+
 static amct_status put_factors(TF_OpKernelContext *context, const amct_ulq_grid *grid,
-                               const float *scale_w, size_t count, amct_error *err) {
-  const int64_t size = DATA_FACTORS + (int64_t)count;
+                               const weight_factors *f, amct_error *err) {
+  const size_t first = f->shift_bit ? SEARCH_FACTORS : DATA_FACTORS;
+  const int64_t size = (int64_t)(first + f->count * (f->shift_bit ? 2 : 1));
   amct_tf_view to = {0};
   AMCT_TRY(amct_tf_new_shaped(context, &size, 1, AMCT_DTYPE_FLOAT, &to, err));
   float *factors = to.data;
   factors[0] = grid->scale;
   factors[1] = grid->offset;
-  for (size_t i = 0; i < count; i++)
-    factors[DATA_FACTORS + i] = scale_w[i];
+  if (f->shift_bit) factors[DATA_FACTORS] = f->left > 0 ? 1.0f : 0.0f;
+  for (size_t i = 0; i < f->count; i++) {
+    factors[first + i] = f->scale_w[i];
+    if (f->shift_bit) factors[first + f->count + i] = (float)f->shift_bit[i];
+  }
   amct_tf_close(&to);
   return AMCT_OK;
+}
+
+/* How the layer's output is cut into channels. */
+static amct_status cut_output(const trained_kernel *k, const amct_tf_view *output,
+                              size_t channels, amct_weight_layout *cut, amct_error *err) {
+  char text[AMCT_SHAPE_TEXT_BYTES];
+  const int axis = k->channels_first ? 1 : output->rank - 1;
+  *cut = (amct_weight_layout){1, channels, 1};
+  if (axis < 0 || axis >= output->rank ||
+      tf.TF_Dim(output->tensor, axis) != (int64_t)channels)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "layer \"%s\": its output of shape %s has not %zu channels",
+                     k->folding.layer_name, amct_tf_shape_text(output, text), channels);
+  for (int i = 0; i < output->rank; i++)
+    if (i != axis) {
+      size_t *part = i < axis ? &cut->outer : &cut->inner;
+      *part *= (size_t)tf.TF_Dim(output->tensor, i);
+    }
+  return AMCT_OK;
+}
+
+/* With the lock held. Batches past search_batches do not count, an empty one is none. */
+static amct_status look_at_output(const trained_kernel *k, const amct_tf_view *output,
+                                  size_t channels, amct_error *err) {
+  n_search *s = k->search;
+  amct_weight_layout cut;
+  AMCT_TRY(cut_output(k, output, channels, &cut, err));
+  if (!s->ends.high) {
+    s->ends.high = amct_alloc_array(channels + 1, sizeof *s->ends.high);
+    s->ends.low = amct_alloc_array(channels + 1, sizeof *s->ends.low);
+    s->channels = channels;
+    if (!s->ends.high || !s->ends.low) return amct_fail_memory(err);
+  }
+  if (s->channels != channels)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "layer \"%s\": %zu channels, where there were %zu",
+                     k->folding.layer_name, channels, s->channels);
+  if (output->count == 0 || s->batches >= k->search_batches) return AMCT_OK;
+  amct_output_ends_add(&s->ends, output->data, cut);
+  s->batches++;
+  return AMCT_OK;
+}
+
+static amct_status search_n(const trained_kernel *k, const amct_tf_view *output,
+                            const amct_trained *trained, weight_factors *f,
+                            amct_error *err) {
+  n_search *s = k->search;
+  f->shift_bit = amct_alloc_array(f->count + 1, sizeof *f->shift_bit);
+  if (!f->shift_bit) return amct_fail_memory(err);
+  pthread_mutex_lock(&s->lock);
+  amct_status status = look_at_output(k, output, trained->layout.channels, err);
+  if (status == AMCT_OK)
+    status = amct_search_n(f->shift_bit, f->scale_w, f->count, trained, &s->ends, err);
+  f->left = k->search_batches - s->batches;
+  pthread_mutex_unlock(&s->lock);
+  return status;
 }
 
 static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
                          const amct_ulq_grid *grid, amct_error *err) {
   amct_fold_inputs in = {0};
   amct_error reason = {0};
-  float *scale_w = NULL;
-  size_t count = 0, folded = 0;
-  amct_status status = amct_fold_inputs_open(&in, &k->folding, context, CLIPS, err);
+  weight_factors f = {0};
+  size_t folded = 0;
+  const int extra = count_extra(k);
+  amct_status status =
+      amct_fold_inputs_open(&in, &k->folding, context, (size_t)extra, err);
   if (status != AMCT_OK) goto done;
   const amct_trained trained = {.weights = in.values[0],
                                 .layout = in.layout,
@@ -124,12 +241,12 @@ static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
                                 .steps = in.steps,
                                 .step_count = k->folding.step_count,
                                 .scale_d = grid->scale};
-  scale_w = amct_alloc_array(in.layout.channels + 1, sizeof *scale_w);
-  if (!scale_w) {
+  f.scale_w = amct_alloc_array(in.layout.channels + 1, sizeof *f.scale_w);
+  if (!f.scale_w) {
     status = amct_fail_memory(err);
     goto done;
   }
-  status = amct_trained_scales(scale_w, &count, &folded, &trained, &reason);
+  status = amct_trained_scales(f.scale_w, &f.count, &folded, &trained, &reason);
   if (status != AMCT_OK) {
     status = fail_layer(k, status, &reason, err);
     goto done;
@@ -139,9 +256,11 @@ static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
         AMCT_LOG_WARNING, "retrain",
         "layer \"%s\": the values of %zu of %zu steps that follow it cannot be folded",
         k->folding.layer_name, k->folding.step_count - folded, k->folding.step_count);
-  status = put_factors(context, grid, scale_w, count, err);
+  if (k->search) status = search_n(k, &in.views[in.count - 1], &trained, &f, err);
+  if (status == AMCT_OK) status = put_factors(context, grid, &f, err);
 done:
-  amct_free(scale_w);
+  amct_free(f.shift_bit);
+  amct_free(f.scale_w);
   amct_fold_inputs_close(&in);
   return status;
 }
@@ -149,10 +268,11 @@ done:
 static amct_status compute_factors(const amct_kernel *kernel, TF_OpKernelContext *context,
                                    amct_error *err) {
   const trained_kernel *k = (const trained_kernel *)(const void *)kernel;
+  const weight_factors none = {0};
   amct_ulq_grid grid;
   AMCT_TRY(find_grid(k, context, &grid, err));
   return k->weighted ? weigh(k, context, &grid, err)
-                     : put_factors(context, &grid, NULL, 0, err);
+                     : put_factors(context, &grid, &none, err);
 }
 
 const amct_kernel_class k_retrain_factors = {sizeof(trained_kernel), init_factors,
@@ -165,6 +285,7 @@ typedef struct record_kernel {
   char *path;
   char **names;
   size_t count;
+  bool search_n;
 } record_kernel;
 
 static void clear_record(amct_kernel *kernel) {
@@ -181,6 +302,8 @@ static amct_status init_record(amct_kernel *kernel, const amct_node_view *node,
   amct_slice *names = NULL;
   size_t count = 0;
   AMCT_TRY(amct_node_text(node, "record_file", &k->path, err));
+  if (amct_node_has(node, "search_n"))
+    AMCT_TRY(amct_node_bool(node, "search_n", &k->search_n, err));
   AMCT_TRY(amct_node_slices(node, "layer_names", &names, &count, err));
   k->names = amct_alloc_array(count + 1, sizeof *k->names);
   amct_status status = k->names ? AMCT_OK : amct_fail_memory(err);
@@ -196,22 +319,38 @@ static amct_status init_record(amct_kernel *kernel, const amct_node_view *node,
   return status;
 }
 
+/* The vector of a layer, taken apart. False: it is none. `*left`: more batches are to
+ * come. */
+static bool take_factors(amct_retrained *to, bool *left, bool search_n,
+                         const amct_tf_view *view) {
+  const float *factors = view->data;
+  if (view->count < DATA_FACTORS || !(factors[1] >= INT8_MIN && factors[1] <= INT8_MAX))
+    return false;
+  to->scale_d = factors[0];
+  to->offset_d = (int32_t)factors[1];
+  to->scale_w = factors + DATA_FACTORS;
+  to->scale_count = view->count - DATA_FACTORS;
+  if (!search_n || to->scale_count == 0) return true;
+  *left = *left || factors[DATA_FACTORS] > 0;
+  to->scale_count = (view->count - SEARCH_FACTORS) / 2;
+  to->scale_w = factors + SEARCH_FACTORS;
+  to->shift_bit = to->scale_w + to->scale_count;
+  return true;
+}
+
 static amct_status look_at_factors(const record_kernel *k, TF_OpKernelContext *context,
                                    amct_tf_view *views, amct_retrained *layers,
-                                   amct_error *err) {
+                                   bool *left, amct_error *err) {
   const int given = tf.TF_NumInputs(context);
   if (given < 0 || (size_t)given != k->count)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "%d inputs for %zu layers", given,
                      k->count);
   for (size_t i = 0; i < k->count; i++) {
     AMCT_TRY(amct_tf_input(context, (int)i, &views[i], err));
-    const float *factors = views[i].data;
-    if (views[i].count < DATA_FACTORS ||
-        !(factors[1] >= INT8_MIN && factors[1] <= INT8_MAX))
+    layers[i].name = k->names[i];
+    if (!take_factors(&layers[i], left, k->search_n, &views[i]))
       return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                        "layer \"%s\": input %zu holds no factors", k->names[i], i);
-    layers[i] = (amct_retrained){k->names[i], factors[0], (int32_t)factors[1],
-                                 factors + DATA_FACTORS, views[i].count - DATA_FACTORS};
   }
   return AMCT_OK;
 }
@@ -222,19 +361,25 @@ static amct_status compute_record(const amct_kernel *kernel, TF_OpKernelContext 
   amct_tf_view *views = amct_alloc_array(k->count + 1, sizeof *views), to = {0};
   amct_retrained *layers = amct_alloc_array(k->count + 1, sizeof *layers);
   amct_status status;
+  bool left = false;
   if (!views || !layers) {
     status = amct_fail_memory(err);
     goto done;
   }
-  if ((status = look_at_factors(k, context, views, layers, err)) != AMCT_OK ||
-      (status = amct_retrained_write(k->path, layers, k->count, err)) != AMCT_OK ||
+  if ((status = look_at_factors(k, context, views, layers, &left, err)) != AMCT_OK ||
+      (!left &&
+       (status = amct_retrained_write(k->path, layers, k->count, err)) != AMCT_OK) ||
       (status = amct_tf_new_shaped(context, NULL, 0, AMCT_DTYPE_INT32, &to, err)) !=
           AMCT_OK)
     goto done;
-  *(int32_t *)to.data = (int32_t)k->count;
+  *(int32_t *)to.data = left ? 0 : (int32_t)k->count;
   amct_tf_close(&to);
-  amct_log(AMCT_LOG_INFO, "retrain", "the factors of %zu layers are in %s", k->count,
-           k->path);
+  if (left)
+    amct_log(AMCT_LOG_INFO, "retrain", "more batches are to come before %s is written",
+             k->path);
+  else
+    amct_log(AMCT_LOG_INFO, "retrain", "the factors of %zu layers are in %s", k->count,
+             k->path);
 done:
   for (size_t i = 0; views && i < k->count; i++)
     amct_tf_close(&views[i]);

@@ -14,9 +14,13 @@ static amct_status put_layer(amct_record *record, const amct_retrained *layer,
                      .offset_w_count = count};
   to.scale_w = amct_arena_array(&record->arena, count + 1, sizeof *to.scale_w);
   to.offset_w = amct_arena_array(&record->arena, count + 1, sizeof *to.offset_w);
-  if (!to.scale_w || !to.offset_w) return amct_fail_memory(err);
+  to.shift_bit = amct_arena_array(&record->arena, count + 1, sizeof *to.shift_bit);
+  if (!to.scale_w || !to.offset_w || !to.shift_bit) return amct_fail_memory(err);
+  if (layer->shift_bit) to.shift_count = count;
   for (size_t i = 0; i < count; i++)
     to.scale_w[i] = layer->scale_w[i];
+  for (size_t i = 0; i < to.shift_count; i++)
+    to.shift_bit[i] = (uint32_t)layer->shift_bit[i];
   return AMCT_VEC_PUSH(&record->layers, to) ? AMCT_OK : amct_fail_memory(err);
 }
 

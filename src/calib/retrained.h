@@ -16,6 +16,7 @@ typedef struct amct_retrained {
   int32_t offset_d;
   const float *scale_w; /* scale_count values; none for layers without weights */
   size_t scale_count;
+  const float *shift_bit; /* scale_count whole numbers; NULL: none */
 } amct_retrained;
 
 /** Replaces the record at an absolute path, atomically. AMCT_IO; AMCT_OUT_OF_MEMORY. */

@@ -100,7 +100,14 @@ static amct_status add_factors(trainer *t, const amct_layer_recipe *recipe,
   }
   amct_spec_input(spec, clips[0]);
   amct_spec_input(spec, clips[1]);
-  AMCT_TRY(amct_fold_spec_types(t->arena, spec, inputs + 2, err));
+  inputs += 2;
+  if (weighted && t->recipe->search_n) {
+    amct_spec_input(spec, layer->node->name);
+    amct_spec_int(spec, "search_batches", t->recipe->batch_num);
+    amct_spec_text(spec, "data_format", layer->channels_first ? "NCHW" : "NHWC");
+    inputs++;
+  }
+  AMCT_TRY(amct_fold_spec_types(t->arena, spec, inputs, err));
   amct_spec_bool(spec, "weighted", weighted);
   amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
   amct_spec_bool(spec, "may_split", layer->op->grid == AMCT_PER_CHANNEL);
@@ -127,6 +134,7 @@ static amct_status add_record(trainer *t, amct_error *err) {
   AMCT_TRY(amct_fold_spec_types(t->arena, spec, t->count, err));
   amct_spec_text(spec, "record_file", t->training->record_path);
   amct_spec_texts(spec, "layer_names", t->names, t->count);
+  if (t->recipe->search_n) amct_spec_bool(spec, "search_n", true);
   return AMCT_OK;
 }
 

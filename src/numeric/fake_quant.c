@@ -202,8 +202,7 @@ amct_status amct_arq_forward(float *y, const float *w, amct_weight_layout layout
 
 /* ---- scales of folded weights ---- */
 
-/* Steps that can be folded, with their factors and shifts. */
-static size_t fold(const amct_trained *t, double *factor, double *shift) {
+size_t amct_trained_fold(const amct_trained *t, double *factor, double *shift) {
   const size_t channels = t->layout.channels;
   size_t channel = 0;
   for (size_t n = t->step_count; n > 0; n--)
@@ -284,7 +283,7 @@ amct_status amct_trained_scales(float *scale_w, size_t *count, size_t *folded,
           ? amct_weight_scales(scale_w, t->weights, t->layout, t->per_channel, err)
           : amct_fail_memory(err);
   if (status == AMCT_OK) {
-    *folded = fold(t, factor, shift);
+    *folded = amct_trained_fold(t, factor, shift);
     const bool splits = t->may_split && !is_uniform(factor, channels);
     *count = t->per_channel || splits ? channels : 1;
     for (size_t c = 1; !t->per_channel && c < *count; c++)

@@ -85,6 +85,11 @@ typedef struct amct_trained {
   float scale_d;
 } amct_trained;
 
+/** factor and shift of each channel, of the steps that can be folded; how many those are.
+ */
+AMCT_INTERNAL size_t amct_trained_fold(const amct_trained *trained, double *factor,
+                                       double *shift);
+
 /**
  * Scales of the folded weights on the grid that the weights were trained on:
  *

@@ -35,6 +35,7 @@ typedef struct amct_recipe {
   bool joint_quant;
   bool do_fusion;
   bool bias_correction;
+  bool search_n; /* retraining: the record gets shifts */
   const char **skip_fusion_layers;
   size_t skip_fusion_count;
   amct_layer_recipe *layers; /* in file order of the graph */

@@ -112,6 +112,32 @@ def test_weights_on_their_grid_are_the_deployed_integers_times_the_scale(library
         assert y.tobytes() == deployed.astype(f32).tobytes()
 
 
+class Ends(ctypes.Structure):
+    _fields_ = [("high", ctypes.c_void_p), ("low", ctypes.c_void_p)]
+
+
+def test_shifts_of_channels_wherever_they_stand(library):
+    """N of accumulators 2^15 and around it; channels last, and channels first."""
+    accumulators = np.array([[1, 32767], [-32768, 32768], [-32769, 0], [65535, 65536], [-(2**31), 5]], f32)
+    wanted = [[1, 1, 1, 2, 16], [1], [1, 1, 1, 2, 16]]
+    for x, channels, inner in ((accumulators.T, 5, 1), (accumulators[:2].T, 1, 1), (accumulators, 5, 2)):
+        x = np.ascontiguousarray(x)
+        layout = Layout(x.size // channels // inner, channels, inner)
+        high, low, shift = np.zeros(channels, f32), np.zeros(channels, f32), np.zeros(channels, np.uint32)
+        ends = Ends(high.ctypes.data, low.ctypes.data)
+        library.amct_output_ends_add(ctypes.byref(ends), address(x), layout)
+        trained = Trained(None, Layout(1, channels, 1), True, True, None, 0, 1.0)
+        ones = np.ones(channels, f32)
+        status = library.amct_search_n(
+            address(shift), address(ones), c_size_t(channels), ctypes.byref(trained), ctypes.byref(ends), None
+        )
+        assert status == 0 and shift.tolist() == wanted.pop(0)
+    high[:], low[:] = 32767, -32768
+    assert library.amct_search_n(
+        address(shift), address(ones), c_size_t(5), ctypes.byref(trained), ctypes.byref(ends), None
+    ) == 0 and shift.tolist() == [0] * 5
+
+
 def scales(library, w, layout, steps, per_channel=True, scale_d=0.1):
     array = (FoldStep * max(len(steps), 1))(*steps)
     out = np.zeros(layout.channels + 1, f32)
