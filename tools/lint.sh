@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 for check in layers sizes docs readme links checks; do
   python3 -B "tools/check_$check.py"
 done
-for page in fusions python_api; do
+for page in fusions python_api configuration; do
   python3 -B "tools/gen_$page.py" --check
 done
 
