@@ -174,12 +174,12 @@ static amct_status find_channels(const dequant_kernel *k, const amct_tf_view *x,
   char shape[AMCT_SHAPE_TEXT_BYTES];
   *spec = (amct_dequant_spec){deq->data, deq->count, 1, k->area};
   if (deq->count == 1) return AMCT_OK;
-  if (k->nchw ? x->rank != RANK : x->rank < 1)
+  if (k->nchw ? x->rank < RANK : x->rank < 1)
     return amct_fail(
         err, AMCT_INVALID_ARGUMENT, NULL,
         "x has shape %s; %zu values of deq_scale with data_format %s need %s",
         amct_tf_shape_text(x, shape), deq->count, k->nchw ? "NCHW" : "NHWC",
-        k->nchw ? "rank 4" : "a channel axis");
+        k->nchw ? "rank 4 or more" : "a channel axis");
   const int axis = k->nchw ? 1 : x->rank - 1;
   const int64_t channels = tf.TF_Dim(x->tensor, axis);
   if ((size_t)channels != deq->count)

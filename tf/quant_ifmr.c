@@ -73,7 +73,8 @@ static amct_status init_layers(ifmr_kernel *k, const amct_node_view *node,
   for (size_t i = 0; i < count[0] && status == AMCT_OK; i++) {
     char *name = NULL;
     status = copy_name(&name, names[i], err);
-    k->layers[i] = (amct_calib_layer){name, indices[i], weighted[i] != 0};
+    k->layers[i] =
+        (amct_calib_layer){name, indices[i], weighted[i] != 0, weighted[i] == 2};
   }
 done:
   amct_free(weighted);

@@ -17,6 +17,7 @@ import tree
 LINES_MAX = 120
 README = Path("README.md")
 LAYER = re.compile(r"^LAYER\((.*)\)", re.M)
+TENSOR = re.compile(r"^TENSOR\((\w+),", re.M)
 RULE = re.compile(r'^RULE\((\w+), *"(.*)"\)', re.M)
 
 
@@ -24,11 +25,13 @@ def layer_rows():
     """One row of the table a layer of ops.def."""
     rows = []
     for match in LAYER.finditer(tree.read(Path("src/op/ops.def"))):
-        op, _, weight, rank, axes, grid, _ = re.split(r",\s*(?![^()]*\))", match.group(1))
+        op, _, weight, rank, axes, grid, vary, _ = re.split(r",\s*(?![^()]*\))", match.group(1))
         numbers = re.findall(r"\d+", re.sub(r"^AXES\d", "", axes))
         weights = "none"
         if weight != "NO_WEIGHT":
             weights = "rank {}, output channels on axis {}".format(rank, " and ".join(numbers))
+        if vary == "MAY_VARY":
+            weights += "; or a second data input"
         rows.append((op, weights, grid.lower().replace("_", " ")))
     return rows
 
@@ -38,6 +41,8 @@ def supported() -> str:
     lines = ["| layer | weights | scales of the weights |", "| --- | --- | --- |"]
     for op, weights, grid in layer_rows():
         lines.append("| {} | {} | {} |".format(op, weights, "none" if weights == "none" else grid))
+    for op in TENSOR.findall(tree.read(Path("src/op/ops.def"))):
+        lines.append("| {} | none: input tensors, by `tensor_quantize` | none |".format(op))
     lines += ["", "| fusion | what it does |", "| --- | --- |"]
     for name, summary in RULE.findall(tree.read(Path("src/rewrite/rules.def"))):
         lines.append("| {} | {} |".format(name, summary))

@@ -30,7 +30,7 @@ def rows(path: str, *kinds: str) -> List[str]:
 
 def op_names() -> List[str]:
     text = tree.read(Path("src/op/ops.def"))
-    names = re.findall(r"^(?:LAYER|PARAM|PLAIN)\((\w+),", text, re.MULTILINE)
+    names = re.findall(r"^(?:LAYER|TENSOR|PARAM|PLAIN)\((\w+),", text, re.MULTILINE)
     rules = "".join(tree.read(path) for path in tree.files(".c") if "rules" in path.parts)
     return sorted(set(names + re.findall(r'"((?:\w+\|)*FusedBatchNorm\w*)"', rules)))
 

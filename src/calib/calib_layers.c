@@ -23,7 +23,8 @@ static void free_observer(amct_calib_observer *observer) {
 
 static void free_entry(amct_calib_entry *entry) {
   if (!entry) return;
-  if (entry->owns_observer) free_observer(entry->observer);
+  for (int i = 0; i < 2; i++)
+    if (entry->owns_observer[i]) free_observer(entry->observers[i]);
   amct_free(entry->scale_w);
   amct_free(entry->bias);
   amct_free(entry->mean.mean);
@@ -103,37 +104,53 @@ static amct_calib_observer *new_observer(void) {
   return observer;
 }
 
+/* Where the observer of a layer's tensor stands. What is filled in later cannot fail. */
+static amct_status observer_slot(amct_calib_state *state, const amct_calib_key *key,
+                                 const amct_calib_layer *layer, amct_calib_entry **entry,
+                                 amct_error *err) {
+  AMCT_TRY(amct_calib_entry_get(state, key, layer, entry, err));
+  if (!layer->second || (*entry)->scale_w) return AMCT_OK;
+  (*entry)->scale_w = amct_alloc_array(1, sizeof *(*entry)->scale_w);
+  return (*entry)->scale_w ? AMCT_OK : amct_fail_memory(err);
+}
+
 amct_status amct_calib_observer_get(amct_calib_state *state,
                                     const amct_calib_range_spec *spec,
                                     amct_calib_observer **observer, amct_error *err) {
+  const bool second = spec->layers[0].second;
   amct_calib_entry *first = NULL;
-  AMCT_TRY(amct_calib_entry_get(state, &spec->key, &spec->layers[0], &first, err));
-  if (!first->observer) {
-    first->observer = new_observer();
-    if (!first->observer) return amct_fail_memory(err);
-    first->owns_observer = true;
+  AMCT_TRY(observer_slot(state, &spec->key, &spec->layers[0], &first, err));
+  if (!first->observers[second]) {
+    first->observers[second] = new_observer();
+    if (!first->observers[second]) return amct_fail_memory(err);
+    first->owns_observer[second] = true;
   }
-  *observer = first->observer;
+  *observer = first->observers[second];
   for (size_t i = 1; i < spec->layer_count; i++) {
+    const amct_calib_layer *layer = &spec->layers[i];
     amct_calib_entry *entry = NULL;
-    AMCT_TRY(amct_calib_entry_get(state, &spec->key, &spec->layers[i], &entry, err));
-    if (!entry->observer) entry->observer = first->observer;
-    if (entry->observer != first->observer)
+    AMCT_TRY(observer_slot(state, &spec->key, layer, &entry, err));
+    if (!entry->observers[layer->second]) entry->observers[layer->second] = *observer;
+    if (entry->observers[layer->second] != *observer)
       return amct_fail(err, AMCT_INVALID_ARGUMENT, entry->name,
                        "layer \"%s\" has two observers of its data", entry->name);
   }
   return AMCT_OK;
 }
 
+static void drop_sketch(amct_calib_observer *observer) {
+  pthread_mutex_lock(&observer->lock);
+  amct_sketch_free(observer->sketch);
+  observer->sketch = NULL;
+  amct_calib_means_free(observer->means);
+  observer->means = NULL;
+  pthread_mutex_unlock(&observer->lock);
+}
+
 void amct_calib_drop_sketches(amct_calib_state *state) {
   for (size_t i = 0; state->layers && i < state->total; i++) {
     amct_calib_entry *entry = state->layers[i];
-    if (!entry || !entry->owns_observer) continue;
-    pthread_mutex_lock(&entry->observer->lock);
-    amct_sketch_free(entry->observer->sketch);
-    entry->observer->sketch = NULL;
-    amct_calib_means_free(entry->observer->means);
-    entry->observer->means = NULL;
-    pthread_mutex_unlock(&entry->observer->lock);
+    for (int k = 0; entry && k < 2; k++)
+      if (entry->owns_observer[k]) drop_sketch(entry->observers[k]);
   }
 }

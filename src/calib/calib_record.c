@@ -145,8 +145,8 @@ static amct_status write_stats(const amct_calib_state *state, const amct_record 
         entry->weights_digest, entry->mean.mean ? entry->mean.taps : 1,
         entry->mean.mean,      entry->mean.mean ? entry->mean.count : 0};
     any = any || entry->mean.mean;
-    if (entry->weighted && !AMCT_VEC_PUSH(&stats.layers, layer))
-      status = amct_fail_memory(err);
+    const bool weighted = entry->weighted && !entry->observers[1];
+    if (weighted && !AMCT_VEC_PUSH(&stats.layers, layer)) status = amct_fail_memory(err);
   }
   const char *path = amct_stats_path(&stats.arena, state->path);
   if (status == AMCT_OK && !path) status = amct_fail_memory(err);

@@ -40,8 +40,9 @@ typedef struct amct_calib_mean {
 typedef struct amct_calib_entry {
   amct_name name;
   bool weighted;
-  amct_calib_observer *observer; /* NULL until its QuantIfmr ran */
-  bool owns_observer;
+  amct_calib_observer *observers[2]; /* of the data, of what stands in the place of
+                                        weights; NULL until its QuantIfmr ran */
+  bool owns_observer[2];
   bool has_range;
   amct_range range;
   bool has_weights;

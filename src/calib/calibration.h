@@ -29,6 +29,7 @@ typedef struct amct_calib_layer {
   const char *name;
   int64_t index; /* place in the record, 0 .. layer_total-1 */
   bool weighted; /* waits for weight scales too */
+  bool second;   /* the tensor stands in the place of the weights: its scale is theirs */
 } amct_calib_layer;
 
 /** A new calibration id. Ids sort by the time at which they were made. */

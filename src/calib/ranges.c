@@ -181,6 +181,12 @@ static amct_status spread(const visit *v, amct_error *err) {
   amct_calib_entry **entries = v->entries;
   for (size_t i = 0; i < spec->layer_count; i++) {
     entries[i] = amct_calib_entry_known(v->state, spec->layers[i].index);
+    if (spec->layers[i].second) {
+      entries[i]->scale_w[0] = v->range.scale;
+      entries[i]->scale_count = 1;
+      entries[i]->has_weights = true;
+      continue;
+    }
     entries[i]->range = v->range;
     entries[i]->mean = v->means[i];
     entries[i]->pixel_rms = v->pixel_rms;
@@ -238,7 +244,9 @@ bool amct_calib_range_done(const amct_calib_range_spec *spec) {
   if (!state || spec->layer_count == 0) return false;
   pthread_mutex_lock(&state->lock);
   const amct_calib_entry *entry = amct_calib_entry_known(state, spec->layers[0].index);
-  const bool done = entry && entry->observer && atomic_load(&entry->observer->done);
+  const amct_calib_observer *observer =
+      entry ? entry->observers[spec->layers[0].second] : NULL;
+  const bool done = observer && atomic_load(&observer->done);
   pthread_mutex_unlock(&state->lock);
   return done;
 }

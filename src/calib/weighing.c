@@ -101,6 +101,7 @@ static amct_status keep(amct_calib_state *state, weighing *w, size_t scales,
   amct_calib_entry *entry = NULL;
   AMCT_TRY(amct_calib_entry_get(state, &w->spec->key, &w->spec->layer, &entry, err));
   if (entry->has_weights) return AMCT_OK;
+  amct_free(entry->scale_w); /* where data were to stand in the place of weights */
   entry->scale_w = w->scale_w;
   entry->scale_count = scales;
   entry->bias = w->bias;

@@ -8,7 +8,7 @@
 #include "op/layers.h"
 
 typedef struct amct_factors {
-  const char *key; /* layer name */
+  const char *key; /* layer name, or "<op>:<input>" of an input tensor */
   uint32_t line;   /* of `record` in the file, 0 when not from a file */
   bool has_data;   /* scale_d and offset_d given */
   float scale_d;
@@ -46,8 +46,9 @@ const amct_factors *amct_record_get(const amct_record *record, const char *key);
  * scales finite and > 0, offset_d in [-128, 127], offset_w all 0, shift_bit all 0 or each
  * in 1..16, counts equal and 1 or the channel count, no weight factors where there are no
  * weights, per-tensor ops with one; 1/scale_d and scale_d*scale_w, which the deploy ops
- * hold, finite and > 0 in float32. A record of skip_fusion alone is fine for any node.
- * AMCT_BAD_RECORD names file, line, key, field, value.
+ * hold, finite and > 0 in float32; of two data inputs no offset_d. A key "<op>:<input>"
+ * names an input tensor, which has no weight factors. A record of skip_fusion alone is
+ * fine for any node. AMCT_BAD_RECORD names file, line, key, field, value.
  */
 AMCT_NODISCARD amct_status amct_record_check(const amct_record *record, const char *path,
                                              const amct_layers *layers,

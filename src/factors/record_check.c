@@ -2,6 +2,7 @@
 #include "base/number.h"
 #include "factors/record.h"
 #include "op/lookup.h"
+#include "op/tensors.h"
 
 #include <math.h>
 
@@ -11,6 +12,7 @@ typedef struct checker {
   const char *path;
   const amct_factors *now;
   const amct_layer *layer;
+  amct_layer tensor; /* what `layer` points to where the key names an input tensor */
   amct_error *err;
 } checker;
 
@@ -83,6 +85,19 @@ static amct_status check_weight_counts(const checker *c) {
   return AMCT_OK;
 }
 
+/* The second data input: symmetric, as the first, and quantized by 1/scale_w. */
+static amct_status check_second(const checker *c) {
+  const amct_factors *f = c->now;
+  char text[AMCT_NUMBER_BYTES];
+  if (f->offset_d != 0)
+    return FAIL(c, "offset_d is %d: 0 is wanted, %s of two data inputs is symmetric",
+                (int)f->offset_d, c->layer->op->op);
+  amct_number_print_float(text, f->scale_w[0]);
+  if (!isfinite(1 / f->scale_w[0]))
+    return FAIL(c, "scale_w[0] is %s: 1/scale_w is over the largest float", text);
+  return AMCT_OK;
+}
+
 static amct_status check_weights(const checker *c) {
   const amct_factors *f = c->now;
   AMCT_TRY(check_weight_counts(c));
@@ -92,6 +107,7 @@ static amct_status check_weights(const checker *c) {
       return FAIL(c, "offset_w[%zu] is %d: 0 is wanted, weights have no offset", i,
                   (int)f->offset_w[i]);
   }
+  if (c->layer->second.node) AMCT_TRY(check_second(c));
   return check_shifts(c);
 }
 
@@ -107,30 +123,28 @@ static amct_status check_no_weights(const checker *c) {
   return AMCT_OK;
 }
 
-/* "conv:0": an input tensor of a node, as tensor quantization records it. */
-static bool names_a_tensor(const amct_graph *graph, const char *key) {
-  char name[AMCT_ERROR_NODE_BYTES];
-  const char *colon = strrchr(key, ':');
-  if (colon == NULL || (size_t)(colon - key) >= sizeof name || colon[1] == '\0' ||
-      strspn(colon + 1, "0123456789") != strlen(colon + 1))
-    return false;
-  memcpy(name, key, (size_t)(colon - key));
-  name[colon - key] = '\0';
-  return amct_graph_find(graph, name) != NULL;
+/* "pool:0": an input tensor of a node, as tensor quantization records it. */
+static amct_status check_tensor(checker *c, amct_node *node, uint64_t input) {
+  char why[AMCT_REASON_BYTES];
+  if (amct_tensor_refusal(node, input, why) != NULL)
+    return FAIL(c, "\"%.200s\" %s", node->name, why);
+  c->tensor = amct_tensor_layer(node, (uint32_t)input);
+  c->layer = &c->tensor;
+  return AMCT_OK;
 }
 
 static amct_status check_key(checker *c, const amct_lookup *lookup) {
   char why[AMCT_REFUSAL_BYTES];
   amct_nearest nearest;
+  amct_node *node = NULL;
+  uint64_t input = 0;
   const char *key = c->now->key;
   bool bare = !c->now->has_data && !has_weight_factors(c->now);
   c->layer = amct_lookup_layer(lookup, key);
   /* nothing but skip_fusion: such a layer stays float, whatever it is */
   if (bare && amct_graph_find(lookup->graph, key) != NULL) return AMCT_OK;
-  if (names_a_tensor(lookup->graph, key))
-    return FAIL(c, "%s",
-                "the factors of an input tensor: tensor quantization is not "
-                "handled by this version");
+  if (amct_tensor_find(lookup->graph, key, &node, &input))
+    return check_tensor(c, node, input);
   amct_nearest_start(&nearest, key);
   if (amct_lookup_refusal(lookup, &nearest, why) == NULL) return AMCT_OK;
   return FAIL(c, "the layer %s", why);
@@ -154,7 +168,7 @@ amct_status amct_record_check(const amct_record *record, const char *path,
   amct_lookup lookup = {0};
   amct_status status = amct_lookup_make(&lookup, layers, graph, err);
   for (size_t i = 0; i < record->layers.count && status == AMCT_OK; i++) {
-    checker c = {path, &record->layers.at[i], NULL, err};
+    checker c = {.path = path, .now = &record->layers.at[i], .err = err};
     status = check_factors(&c, &lookup);
   }
   amct_lookup_free(&lookup);

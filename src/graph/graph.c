@@ -97,7 +97,11 @@ struct amct_node_body *amct_graph_named(const amct_graph *graph, amct_slice name
 }
 
 amct_node *amct_graph_find(const amct_graph *graph, const char *name) {
-  const struct amct_node_body *body = amct_graph_named(graph, amct_slice_of(name));
+  return amct_graph_find_slice(graph, amct_slice_of(name));
+}
+
+amct_node *amct_graph_find_slice(const amct_graph *graph, amct_slice name) {
+  const struct amct_node_body *body = amct_graph_named(graph, name);
   return body == NULL ? NULL : body->named;
 }
 

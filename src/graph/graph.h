@@ -68,6 +68,7 @@ size_t amct_graph_count(const amct_graph *graph);
 amct_node *amct_graph_at(const amct_graph *graph, size_t index);
 /** NULL if there is none of that name. */
 amct_node *amct_graph_find(const amct_graph *graph, const char *name);
+amct_node *amct_graph_find_slice(const amct_graph *graph, amct_slice name);
 /** Interned text, for comparing ops by pointer; NULL when memory runs out. */
 amct_name amct_graph_intern(amct_graph *graph, const char *text);
 /** Memory that lives as long as the graph. */

@@ -2,15 +2,7 @@
 #include "base/logging.h"
 #include "insert/deploy_private.h"
 #include "numeric/weights.h"
-
-/* An AscendQuant, found again by the tensor and the factors. */
-typedef struct quantized {
-  amct_edge data;
-  float scale;
-  int32_t offset;
-  const char *tensor; /* its output */
-  struct quantized *next;
-} quantized;
+#include "op/tensors.h"
 
 const char *amct_deploy_join(amct_deployer *d, const char *scope, const char *name) {
   return amct_arena_format(d->arena, "%s/%s", scope, name);
@@ -72,6 +64,21 @@ static amct_status collect_jobs(amct_deployer *d, amct_layers *layers,
   if (status == AMCT_OK) log_float(d, layers, &by_key);
   amct_map_free(&by_key);
   return status;
+}
+
+static amct_status collect_tensors(amct_deployer *d, const amct_record *record,
+                                   amct_error *err) {
+  for (size_t i = 0; i < record->layers.count; i++) {
+    const amct_factors *factors = &record->layers.at[i];
+    amct_node *node = NULL;
+    uint64_t input = 0;
+    if (!factors->has_data || !amct_tensor_find(d->graph, factors->key, &node, &input))
+      continue;
+    const amct_tensor_job job = {node, (uint32_t)input, factors};
+    if (!AMCT_VEC_PUSH(&d->tensors, job)) return amct_fail_memory(err);
+    AMCT_TRY(amct_map_set(&d->own_tensors, node, node, err));
+  }
+  return AMCT_OK;
 }
 
 /* Stats of the same factors go with their layer. */
@@ -170,8 +177,8 @@ done:
 static void kernel_window(const amct_layer *layer, int64_t window[2]) {
   amct_ints ksize;
   window[0] = window[1] = 1;
-  if (layer->weight.node || !amct_attr_ints(layer->node, "ksize", &ksize) ||
-      ksize.count != 4)
+  if (layer->op->weight != AMCT_NO_INPUT ||
+      !amct_attr_ints(layer->node, "ksize", &ksize) || ksize.count != 4)
     return;
   window[0] = ksize.at[layer->channels_first ? 2 : 1];
   window[1] = ksize.at[layer->channels_first ? 3 : 2];
@@ -198,7 +205,7 @@ static amct_status dequantize(amct_deployer *d, const amct_job *j, amct_error *e
       amct_deploy_const(d, layer, deq_name, AMCT_DTYPE_UINT64, &shape, deq);
   amct_free(deq);
   if (layer->looped) {
-    const amct_edge turn = {layer->node->inputs[layer->op->data].node, AMCT_CONTROL};
+    const amct_edge turn = {layer->node->inputs[layer->input].node, AMCT_CONTROL};
     amct_spec_input(words, amct_edge_text(turn));
   }
 
@@ -213,88 +220,6 @@ static amct_status dequantize(amct_deployer *d, const amct_job *j, amct_error *e
   amct_spec_text(spec, "data_format", layer->channels_first ? "NCHW" : "NHWC");
   amct_edits_rewire(d->edits, out, name, NULL, 0);
   return AMCT_OK;
-}
-
-/* ---- MaxPool on a quantized tensor ---- */
-
-static bool is_pool_of(const amct_use *use, amct_edge data) {
-  return use->input < use->node->data_count && strcmp(use->node->op, "MaxPool") == 0 &&
-         amct_edge_equal(use->node->inputs[use->input], data);
-}
-
-/* A MaxPool that reads the tensor too is fed from the int8 values. */
-static amct_status feed_pools(amct_deployer *d, const amct_job *j, const quantized *q,
-                              amct_error *err) {
-  const char *tensor = NULL;
-  for (uint32_t i = 0; i < q->data.node->use_count; i++) {
-    const amct_use *use = &q->data.node->uses[i];
-    if (!is_pool_of(use, q->data)) continue;
-    if (!tensor) {
-      const char *scope =
-          amct_scopes_take(&d->scopes, j->name, "anti_quant", "AscendAntiQuant");
-      tensor = scope ? amct_deploy_join(d, scope, "AscendAntiQuant") : NULL;
-      if (!tensor) return amct_fail_memory(err);
-      amct_spec *spec =
-          amct_edits_add(d->edits, tensor, "AscendAntiQuant", use->node, true);
-      amct_spec_input(spec, q->tensor);
-      amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
-      amct_spec_float(spec, "scale", q->scale);
-      amct_spec_float(spec, "offset", -(float)q->offset);
-    }
-    amct_edits_set_input(d->edits, use->node, use->input, tensor);
-  }
-  return AMCT_OK;
-}
-
-/* ---- data ---- */
-
-/* First AscendQuant of a tensor, or the one with the factors too. */
-static const quantized *find_quantized(const amct_deployer *d, amct_edge data,
-                                       const amct_factors *factors) {
-  const quantized *q = amct_map_get(&d->by_node, data.node);
-  while (q && !(amct_edge_equal(q->data, data) &&
-                (!factors ||
-                 (q->scale == factors->scale_d && q->offset == factors->offset_d))))
-    q = q->next;
-  return q;
-}
-
-static amct_status keep_quantized(amct_deployer *d, quantized *q, amct_error *err) {
-  quantized *last = amct_map_get(&d->by_node, q->data.node);
-  if (!last) return amct_map_set(&d->by_node, q->data.node, q, err);
-  while (last->next)
-    last = last->next;
-  last->next = q;
-  return AMCT_OK;
-}
-
-static amct_status quantize_data(amct_deployer *d, const amct_job *j, amct_error *err) {
-  const amct_layer *layer = j->layer;
-  const uint32_t input = (uint32_t)layer->op->data;
-  const amct_edge data =
-      layer->node->inputs[input]; /* a dequantization may stand there by now */
-  const quantized *shared = find_quantized(d, data, j->factors);
-  if (shared) {
-    amct_edits_set_input(d->edits, layer->node, input, shared->tensor);
-    return AMCT_OK;
-  }
-
-  const bool is_first = find_quantized(d, data, NULL) == NULL;
-  const char *scope = amct_scopes_take(&d->scopes, j->name, "act_quant", "AscendQuant");
-  const char *name = scope ? amct_deploy_join(d, scope, "AscendQuant") : NULL;
-  quantized *q = amct_arena_alloc(d->arena, sizeof *q);
-  if (!name || !q) return amct_fail_memory(err);
-  *q = (quantized){data, j->factors->scale_d, j->factors->offset_d, name, NULL};
-  AMCT_TRY(keep_quantized(d, q, err));
-
-  amct_spec *spec = amct_edits_add(d->edits, name, "AscendQuant", layer->node, true);
-  amct_spec_input(spec, amct_edge_text(data));
-  amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
-  amct_spec_int(spec, "quant_bits", 8);
-  amct_spec_float(spec, "scale", 1.0f / q->scale);
-  amct_spec_float(spec, "offset", (float)q->offset);
-  amct_edits_set_input(d->edits, layer->node, input, name);
-  return is_first ? feed_pools(d, j, q, err) : AMCT_OK;
 }
 
 /* ---- the whole ---- */
@@ -323,7 +248,9 @@ static amct_status deploy_results(amct_deployer *d, amct_error *err) {
 static amct_status deploy_data(amct_deployer *d, amct_error *err) {
   AMCT_TRY(start_edits(d, err));
   for (size_t i = 0; i < d->jobs.count; i++)
-    AMCT_TRY(quantize_data(d, &d->jobs.at[i], err));
+    AMCT_TRY(amct_deploy_data(d, &d->jobs.at[i], err));
+  for (size_t i = 0; i < d->tensors.count; i++)
+    AMCT_TRY(amct_deploy_tensor(d, &d->tensors.at[i], err));
   return amct_edits_apply(d->edits, err);
 }
 
@@ -359,6 +286,12 @@ static void log_corrections(const amct_deployer *d) {
   amct_buffer_free(&names);
 }
 
+static void log_tensors(const amct_deployer *d) {
+  if (d->tensors.count)
+    amct_log(AMCT_LOG_INFO, d->options->module,
+             "%zu input tensors are quantized on their own", d->tensors.count);
+}
+
 static amct_status deploy_all(amct_deployer *d, amct_error *err) {
   AMCT_TRY(collect_stats(d, err));
   AMCT_TRY(settle(d, err));
@@ -374,10 +307,14 @@ amct_status amct_deploy(amct_plan *plan, amct_layers *layers, const amct_record 
   amct_deployer d = {.plan = plan, .graph = plan->graph, .options = options};
   d.arena = amct_graph_arena(plan->graph);
   amct_status status = collect_jobs(&d, layers, record, err);
+  if (status == AMCT_OK) status = collect_tensors(&d, record, err);
   if (status == AMCT_OK) status = deploy_all(&d, err);
   if (status == AMCT_OK) log_corrections(&d);
+  if (status == AMCT_OK) log_tensors(&d);
   *quantized_count = d.jobs.count;
   AMCT_VEC_FREE(&d.jobs);
+  AMCT_VEC_FREE(&d.tensors);
+  amct_map_free(&d.own_tensors);
   AMCT_VEC_FREE(&d.uncorrected);
   amct_map_free(&d.by_node);
   amct_scopes_free(&d.scopes);

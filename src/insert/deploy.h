@@ -5,9 +5,11 @@
  *   data -> AscendQuant -> layer [-> BiasAdd, bias in units of scale_d*scale_w] ->
  * AscendDequant -> readers int8 weights -> AscendWeightQuant -> layer
  *
- * Layers that read one tensor with the same factors share an AscendQuant; a MaxPool that
- * reads the tensor too is fed through AscendAntiQuant. A model output keeps its name: the
- * layer moves to `<name>_quantized`, and an Identity of the old name hands out the
+ * A second data input takes the place of the weights: an AscendQuant of scale_w. Layers
+ * that read one tensor with the same factors share an AscendQuant; a MaxPool that reads
+ * the tensor too is fed through AscendAntiQuant, and so is an input that the record names
+ * ("<op>:<input>"), from an AscendQuant of its factors. A model output keeps its name:
+ * the layer moves to `<name>_quantized`, and an Identity of the old name hands out the
  * dequantized values.
  */
 #ifndef AMCT_DEPLOY_H

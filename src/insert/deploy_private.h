@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to deploy.c and deploy_weights.c. */
+/* Private to deploy.c, deploy_data.c and deploy_weights.c. */
 #ifndef AMCT_DEPLOY_PRIVATE_H
 #define AMCT_DEPLOY_PRIVATE_H
 
@@ -16,12 +16,21 @@ typedef struct amct_job {
   double *shift;                 /* of the bias, by channel; NULL: none */
 } amct_job;
 
+/* An input tensor with factors of its own. */
+typedef struct amct_tensor_job {
+  amct_node *node;
+  uint32_t input;
+  const amct_factors *factors;
+} amct_tensor_job;
+
 typedef struct amct_deployer {
   amct_plan *plan;
   amct_graph *graph;
   amct_arena *arena;
   const amct_deploy_options *options;
   AMCT_VEC(amct_job) jobs;
+  AMCT_VEC(amct_tensor_job) tensors;
+  amct_map own_tensors; /* nodes of these */
   amct_edits *edits;
   amct_scopes scopes;
   amct_map by_node;                   /* data node -> quantized */
@@ -40,5 +49,11 @@ AMCT_NODISCARD amct_status amct_deploy_weights(amct_deployer *d, amct_job *j,
 /** The bias of the BiasAdd behind the layer in units of scale_d*scale_w. */
 AMCT_NODISCARD amct_status amct_deploy_bias(amct_deployer *d, const amct_job *j,
                                             amct_error *err);
+/** What a layer reads, in the graph as it is by now. */
+AMCT_NODISCARD amct_status amct_deploy_data(amct_deployer *d, const amct_job *j,
+                                            amct_error *err);
+/** An input tensor, to int8 and back. Layers come first. */
+AMCT_NODISCARD amct_status amct_deploy_tensor(amct_deployer *d, const amct_tensor_job *t,
+                                              amct_error *err);
 
 #endif

@@ -56,7 +56,7 @@ static amct_status observe_tensor(observer *o, const amct_observed *tensor,
   const amct_layer *first = tensor->first->layer;
   amct_spec *spec = NULL;
   AMCT_TRY(new_observer(o, &spec, first, "act_quant", "QuantIfmr", err));
-  amct_spec_input(spec, amct_edge_text(first->data));
+  amct_spec_input(spec, amct_edge_text(tensor->data));
   amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
   put_key(o, spec);
   amct_spec_int(spec, "batch_num", o->recipe->batch_num);
@@ -65,9 +65,8 @@ static amct_status observe_tensor(observer *o, const amct_observed *tensor,
   amct_spec_ints(spec, "layer_weighted", tensor->weighted.at, tensor->weighted.count);
   put_range(spec, &tensor->first->range);
   amct_spec_texts(spec, "windows", tensor->windows.at, tensor->windows.count);
-  for (size_t i = 0; i < tensor->names.count; i++)
-    amct_edits_control(o->edits, amct_graph_find(o->plan->graph, tensor->names.at[i]),
-                       amct_spec_name(spec));
+  for (size_t i = 0; i < tensor->readers.count; i++)
+    amct_edits_control(o->edits, tensor->readers.at[i], amct_spec_name(spec));
   return AMCT_OK;
 }
 

@@ -12,9 +12,9 @@ static bool same_range(const amct_range_options *a, const amct_range_options *b)
 }
 
 static amct_observed *find_observed(const amct_observed_list *list,
-                                    const amct_layer_recipe *recipe) {
-  amct_observed *tensor = amct_map_get(&list->by_node, recipe->layer->data.node);
-  while (tensor && !(amct_edge_equal(tensor->first->layer->data, recipe->layer->data) &&
+                                    const amct_layer_recipe *recipe, amct_edge data) {
+  amct_observed *tensor = amct_map_get(&list->by_node, data.node);
+  while (tensor && !(amct_edge_equal(tensor->data, data) &&
                      same_range(&tensor->first->range, &recipe->range)))
     tensor = tensor->next;
   return tensor;
@@ -22,6 +22,7 @@ static amct_observed *find_observed(const amct_observed_list *list,
 
 void amct_observed_free(amct_observed_list *list) {
   for (size_t i = 0; i < list->tensors.count; i++) {
+    AMCT_VEC_FREE(&list->tensors.at[i]->readers);
     AMCT_VEC_FREE(&list->tensors.at[i]->names);
     AMCT_VEC_FREE(&list->tensors.at[i]->indices);
     AMCT_VEC_FREE(&list->tensors.at[i]->weighted);
@@ -78,33 +79,54 @@ static const char *window_text(const amct_plan *plan, const amct_recipe *recipe,
   return amct_arena_text(amct_graph_arena(plan->graph), text, strlen(text));
 }
 
-/* Puts the layer with the tensor that it reads, or starts a new one. */
-static amct_status group_layer(amct_observed_list *list, const amct_plan *plan,
-                               const amct_recipe *recipe, const amct_layer_recipe *layer,
-                               amct_error *err) {
-  amct_observed *tensor = find_observed(list, layer);
+typedef struct grouping {
+  amct_observed_list *list;
+  const amct_plan *plan;
+  const amct_recipe *recipe;
+} grouping;
+
+/* What a layer does with a tensor. */
+enum { WITHOUT_WEIGHTS = 0, WEIGHTED = 1, IN_PLACE_OF_WEIGHTS = 2 };
+
+/* Puts the layer with a tensor that it reads, or starts a new one. */
+static amct_status group_tensor(const grouping *g, const amct_layer_recipe *layer,
+                                amct_edge data, int64_t role, amct_error *err) {
+  amct_observed_list *list = g->list;
+  amct_observed *tensor = find_observed(list, layer, data);
   if (!tensor) {
-    amct_node *data = layer->layer->data.node;
-    tensor = amct_arena_alloc(amct_graph_arena(plan->graph), sizeof *tensor);
+    tensor = amct_arena_alloc(amct_graph_arena(g->plan->graph), sizeof *tensor);
     if (!tensor || !AMCT_VEC_PUSH(&list->tensors, tensor)) return amct_fail_memory(err);
     tensor->first = layer;
-    tensor->next = amct_map_get(&list->by_node, data);
-    AMCT_TRY(amct_map_set(&list->by_node, data, tensor, err));
+    tensor->data = data;
+    tensor->next = amct_map_get(&list->by_node, data.node);
+    AMCT_TRY(amct_map_set(&list->by_node, data.node, tensor, err));
   }
-  const char *window = window_text(plan, recipe, layer->layer);
+  const char *window = window_text(g->plan, g->recipe, layer->layer);
   if (!window || !AMCT_VEC_PUSH(&tensor->windows, window) ||
+      !AMCT_VEC_PUSH(&tensor->readers, layer->layer->node) ||
       !AMCT_VEC_PUSH(&tensor->names, layer->name) ||
       !AMCT_VEC_PUSH(&tensor->indices, list->total) ||
-      !AMCT_VEC_PUSH(&tensor->weighted, (int64_t)(layer->layer->weight.node != NULL)))
+      !AMCT_VEC_PUSH(&tensor->weighted, role))
     return amct_fail_memory(err);
-  list->total++;
+  return AMCT_OK;
+}
+
+static amct_status group_layer(const grouping *g, const amct_layer_recipe *layer,
+                               amct_error *err) {
+  const amct_edge data = layer->layer->data, second = layer->layer->second;
+  const bool weighted = layer->layer->weight.node || second.node;
+  AMCT_TRY(group_tensor(g, layer, data, weighted ? WEIGHTED : WITHOUT_WEIGHTS, err));
+  if (second.node) AMCT_TRY(group_tensor(g, layer, second, IN_PLACE_OF_WEIGHTS, err));
+  g->list->total++;
   return AMCT_OK;
 }
 
 amct_status amct_observed_find(amct_observed_list *list, const amct_plan *plan,
                                const amct_recipe *recipe, amct_error *err) {
+  const grouping g = {list, plan, recipe};
   for (size_t i = 0; i < recipe->layer_count; i++)
-    if (recipe->layers[i].enabled)
-      AMCT_TRY(group_layer(list, plan, recipe, &recipe->layers[i], err));
+    if (recipe->layers[i].enabled) AMCT_TRY(group_layer(&g, &recipe->layers[i], err));
+  for (size_t i = 0; i < recipe->tensor_count; i++)
+    AMCT_TRY(group_layer(&g, &recipe->tensors[i], err));
   return AMCT_OK;
 }

@@ -11,9 +11,11 @@
  * length. */
 typedef struct amct_observed {
   const amct_layer_recipe *first;
+  amct_edge data;
+  AMCT_VEC(amct_node *) readers;
   AMCT_VEC(const char *) names;
-  AMCT_VEC(int64_t) indices;      /* among the layers enabled */
-  AMCT_VEC(int64_t) weighted;     /* 1: has weights */
+  AMCT_VEC(int64_t) indices;      /* among the layers enabled, and the tensors */
+  AMCT_VEC(int64_t) weighted;     /* 1: has weights; 2: is read in the place of weights */
   AMCT_VEC(const char *) windows; /* amct_window_print; "": no means are wanted */
   struct amct_observed *next;     /* of the same node */
 } amct_observed;
@@ -21,10 +23,10 @@ typedef struct amct_observed {
 typedef struct amct_observed_list {
   AMCT_VEC(amct_observed *) tensors; /* in the graph's arena */
   amct_map by_node;                  /* data node -> amct_observed */
-  int64_t total;                     /* layers enabled */
+  int64_t total;                     /* layers enabled, and tensors */
 } amct_observed_list;                /* zero-initialise */
 
-/** Groups the layers that are enabled by what they read. */
+/** Groups the layers that are enabled, and the tensors, by what they read. */
 AMCT_NODISCARD amct_status amct_observed_find(amct_observed_list *list,
                                               const amct_plan *plan,
                                               const amct_recipe *recipe, amct_error *err);

@@ -274,15 +274,24 @@ static amct_status read_window(const stock *s, double *area, amct_error *err) {
   return AMCT_OK;
 }
 
+/* Axes behind the channels, where these come first: three where a Conv3D is dequantized,
+ * with its bias or without. */
+static int32_t image_axes(const stock *s) {
+  const amct_node *node = s->node->inputs[0].node;
+  if (strcmp(node->op, "BiasAdd") == 0 && node->data_count > 0)
+    node = node->inputs[0].node;
+  return strcmp(node->op, "Conv3D") == 0 ? 3 : 2;
+}
+
 static amct_status read_dequant(stock *s, dequant *d, amct_error *err) {
   amct_tensor tensor;
   const int64_t *words;
   AMCT_TRY(read_window(s, &d->area, err));
   AMCT_TRY(read_integers(s, 1, &tensor, &words, err));
   d->count = tensor.count;
-  if (d->count > 1) d->shape = (amct_shape){1, {(int64_t)d->count, 1, 1}};
+  if (d->count > 1) d->shape = (amct_shape){1, {(int64_t)d->count, 1, 1, 1}};
   if (d->count > 1 && amct_attr_is(s->node, "data_format", "NCHW", false))
-    d->shape.rank = 3;
+    d->shape.rank = 1 + image_axes(s);
   d->scale = amct_arena_array(&s->scratch, d->count, sizeof *d->scale);
   d->power = amct_arena_array(&s->scratch, d->count, sizeof *d->power);
   d->as_is = amct_arena_array(&s->scratch, d->count, sizeof *d->as_is);

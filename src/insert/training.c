@@ -18,9 +18,14 @@ typedef struct trainer {
 } trainer;
 
 void amct_train_limit(amct_layers *layers) {
-  for (size_t i = 0; i < layers->count; i++)
-    if (layers->at[i].looped && !layers->at[i].reason)
-      layers->at[i].reason = "is inside a while loop, which is not retrained";
+  for (size_t i = 0; i < layers->count; i++) {
+    amct_layer *layer = &layers->at[i];
+    if (layer->reason) continue;
+    if (layer->looped)
+      layer->reason = "is inside a while loop, which is not retrained";
+    else if (layer->second.node)
+      layer->reason = "has two data inputs, and no weights to be retrained";
+  }
 }
 
 /* A new node for a layer, `<layer>/<group>/<op>`. */

@@ -23,8 +23,8 @@ typedef struct amct_training {
   size_t variable_count;
 } amct_training;
 
-/** Marks the layers that can be quantized, but not retrained: those inside while loops.
- */
+/** Marks the layers that can be quantized, but not retrained: those inside while loops,
+ * and those without weights that have two data inputs. */
 void amct_train_limit(amct_layers *layers);
 
 /**

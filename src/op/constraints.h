@@ -8,7 +8,10 @@
 enum { AMCT_REASON_BYTES = 320 };
 
 /** True if something stands against quantization; `text` says what, and what to change.
- */
-bool amct_constraint_broken(const amct_node *node, char text[AMCT_REASON_BYTES]);
+ * `varies`: the weight input is quantized as data. */
+bool amct_constraint_broken(const amct_node *node, bool varies,
+                            char text[AMCT_REASON_BYTES]);
+/** The one that holds for all ops: they compute in float32. */
+bool amct_constraint_dtype(const amct_node *node, char text[AMCT_REASON_BYTES]);
 
 #endif

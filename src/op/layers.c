@@ -68,6 +68,11 @@ static amct_status find_weight(amct_layer *layer, char *text, amct_error *err) {
     return AMCT_OK;
   }
   layer->weight_node = amct_weight_source(layer->weight, &is_const);
+  if (!layer->weight_node && layer->op->may_vary) {
+    layer->second = layer->weight;
+    layer->weight = (amct_edge){NULL, 0};
+    return AMCT_OK;
+  }
   if (!layer->weight_node) {
     snprintf(text, AMCT_REASON_BYTES,
              "weight is computed by %.40s \"%.200s\", not a constant or variable",
@@ -96,8 +101,7 @@ static amct_status find_bias(const finder *f, amct_layer *layer, amct_error *err
   amct_shape shape;
   bool is_const;
 
-  if (layer->op->weight == AMCT_NO_INPUT || amct_map_get(&f->outputs, node))
-    return AMCT_OK;
+  if (!layer->weight.node || amct_map_get(&f->outputs, node)) return AMCT_OK;
   for (uint32_t i = 0; i < node->use_count; i++) {
     amct_use use = node->uses[i];
     if (use.input >= use.node->data_count) continue; /* control */
@@ -146,6 +150,7 @@ static amct_status describe(const finder *f, amct_layer *layer, amct_error *err)
   amct_node *node = layer->node;
 
   layer->data = data_input(node, layer->op->data);
+  layer->input = (uint32_t)layer->op->data;
   layer->weight_shape.rank = -1;
   layer->channels = -1;
   layer->grid = layer->op->grid;
@@ -158,7 +163,7 @@ static amct_status describe(const finder *f, amct_layer *layer, amct_error *err)
 
   if (!layer->data.node)
     snprintf(text, sizeof text, "has no data input");
-  else if (!amct_constraint_broken(node, text))
+  else if (!amct_constraint_broken(node, layer->second.node != NULL, text))
     memcpy(text, weight, sizeof text);
   if (!text[0]) return AMCT_OK;
   layer->reason = amct_arena_text(amct_graph_arena(f->graph), text, strlen(text));

@@ -8,8 +8,10 @@
 typedef struct amct_layer {
   amct_node *node;
   const amct_op *op;
-  amct_edge data;         /* what is quantized */
-  amct_edge weight;       /* as the layer reads it; node NULL: none */
+  amct_edge data;   /* what is quantized */
+  uint32_t input;   /* of the node, that reads it */
+  amct_edge weight; /* as the layer reads it; node NULL: none */
+  amct_edge second; /* data in the place of the weight, quantized too; node NULL: none */
   amct_node *weight_node; /* Const or variable behind it */
   amct_shape weight_shape;
   amct_node *bias; /* the BiasAdd that directly follows, alone, with a parameter as bias;

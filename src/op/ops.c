@@ -16,13 +16,22 @@ enum {
 #define AXES2(a, b) (1U << (a) | 1U << (b))
 
 static const amct_op k_ops[] = {
-#define LAYER(name, data_, weight_, rank_, axes_, grid_, shape_)                         \
+#define FIXED false
+#define MAY_VARY true
+#define LAYER(name, data_, weight_, rank_, axes_, grid_, vary_, shape_)                  \
   {.op = #name,                                                                          \
    .data = (data_),                                                                      \
    .weight = (weight_),                                                                  \
    .weight_rank = (rank_),                                                               \
    .channel_axes = (axes_),                                                              \
    .grid = AMCT_##grid_,                                                                 \
+   .may_vary = (vary_),                                                                  \
+   .shape = &amct_shape_rule_##shape_},
+#define TENSOR(name, shape_)                                                             \
+  {.op = #name,                                                                          \
+   .data = AMCT_NO_INPUT,                                                                \
+   .weight = AMCT_NO_INPUT,                                                              \
+   .is_tensor = true,                                                                    \
    .shape = &amct_shape_rule_##shape_},
 #define PARAM(name, role_, shape_)                                                       \
   {.op = #name,                                                                          \

@@ -25,6 +25,8 @@ typedef struct amct_op {
   int32_t weight_rank;   /* 0 without a weight */
   uint32_t channel_axes; /* bit i: axis i of the weight is an output-channel axis */
   amct_grid grid;        /* default granularity */
+  bool may_vary;         /* a weight input that is no parameter is quantized as data */
+  bool is_tensor;        /* no layer, but its inputs may be quantized one by one */
   amct_param_role param;
   const struct amct_shape_rule *shape;
 } amct_op;

@@ -225,6 +225,7 @@ static const amct_cfg_value *store_layer(const applier *a, amct_layer_recipe *en
 static amct_status fill_layer(const applier *a, amct_layer_recipe *entry, choice chosen,
                               amct_error *err) {
   const amct_cfg_value *arq = store_layer(a, entry, chosen);
+  amct_recipe_settle_range(entry);
   if (arq == NULL || amct_recipe_settle_channels(entry, chosen.kind)) return AMCT_OK;
   const amct_cfg_value *message = amct_cfg_get(arq, "channel_wise");
   const amct_config_place place = place_of(a, message, "channel_wise");
@@ -304,13 +305,25 @@ static amct_status take_globals(amct_recipe *recipe, const amct_cfg *cfg,
   return take_unfused(recipe, cfg, graph, err);
 }
 
-static amct_status refuse_tensors(const applier *a, amct_error *err) {
-  const amct_cfg_value *v = get(a, "tensor_quantize");
-  if (v == NULL) return AMCT_OK;
+static amct_status add_tensor(applier *a, const amct_cfg_value *v, amct_error *err) {
   const amct_config_place place = place_of(a, v, "tensor_quantize");
-  const amct_tensor_recipe tensor = {amct_cfg_get(v, "layer_name")->text,
-                                     amct_cfg_get(v, "input_index")->count};
-  return amct_recipe_refuse_tensor(&tensor, a->graph, &place, err);
+  const amct_tensor_recipe named = {amct_cfg_get(v, "layer_name")->text,
+                                    amct_cfg_get(v, "input_index")->count};
+  amct_layer_recipe *entry = NULL;
+  AMCT_TRY(amct_recipe_add_tensor(a->recipe, &a->fallbacks, &entry, err));
+  store(amct_cfg_range(v), entry);
+  return amct_recipe_name_tensor(a->recipe, &named, &a->naming, &place, err);
+}
+
+static amct_status add_tensors(applier *a, amct_error *err) {
+  const amct_cfg_value *first = get(a, "tensor_quantize");
+  size_t count = 0;
+  for (const amct_cfg_value *v = first; v != NULL; v = amct_cfg_next(v))
+    count++;
+  AMCT_TRY(amct_recipe_expect_tensors(a->recipe, count, err));
+  for (const amct_cfg_value *v = first; v != NULL; v = amct_cfg_next(v))
+    AMCT_TRY(add_tensor(a, v, err));
+  return AMCT_OK;
 }
 
 static amct_status apply(applier *a, amct_error *err) {
@@ -319,8 +332,8 @@ static amct_status apply(applier *a, amct_error *err) {
       amct_recipe_add_layers(a->recipe, a->layers, &a->fallbacks, &a->by_layer, err));
   AMCT_TRY(amct_naming_make(&a->naming, a->layers, a->graph, err));
   a->naming.by_layer = a->by_layer;
+  AMCT_TRY(add_tensors(a, err));
   AMCT_TRY(amct_recipe_check_any(a->recipe, &a->naming.lookup, err));
-  AMCT_TRY(refuse_tensors(a, err));
   AMCT_TRY(choose(a, err));
   for (size_t i = 0; i < a->recipe->layer_count; i++)
     AMCT_TRY(fill_layer(a, &a->recipe->layers[i], a->choices[i], err));

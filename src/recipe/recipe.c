@@ -32,6 +32,10 @@ void amct_recipe_settle_clips(amct_layer_recipe *entry, const char *path) {
   clips->max = clips->min = 0;
 }
 
+void amct_recipe_settle_range(amct_layer_recipe *entry) {
+  if (entry->layer->second.node != NULL) entry->range.asymmetric = false;
+}
+
 bool amct_recipe_by_channel(const amct_layer *layer) {
   return layer->op->weight >= 0 && layer->grid == AMCT_PER_CHANNEL;
 }
@@ -61,6 +65,7 @@ static amct_status fill_layer(amct_recipe *recipe, amct_layer_recipe *entry,
   entry->layer = layer;
   entry->enabled = false;
   entry->range.asymmetric = recipe->activation_offset;
+  amct_recipe_settle_range(entry);
   entry->channel_wise = amct_recipe_by_channel(layer);
   return entry->name != NULL ? AMCT_OK : amct_fail_memory(err);
 }
@@ -83,9 +88,27 @@ amct_status amct_recipe_add_layers(amct_recipe *recipe, const amct_layers *layer
   return AMCT_OK;
 }
 
+amct_status amct_recipe_expect_tensors(amct_recipe *recipe, size_t count,
+                                       amct_error *err) {
+  recipe->tensors = amct_arena_array(&recipe->arena, count + 1, sizeof *recipe->tensors);
+  return recipe->tensors != NULL ? AMCT_OK : amct_fail_memory(err);
+}
+
+amct_status amct_recipe_add_tensor(amct_recipe *recipe,
+                                   const amct_recipe_fallbacks *fallbacks,
+                                   amct_layer_recipe **entry, amct_error *err) {
+  *entry = &recipe->tensors[recipe->tensor_count++];
+  (*entry)->range = (amct_range_options)AMCT_RANGE_DEFAULTS;
+  AMCT_TRY(
+      amct_recipe_fill(AMCT_RECIPE_ACTIVATION, fallbacks, *entry, &recipe->arena, err));
+  (*entry)->enabled = true;
+  (*entry)->range.asymmetric = recipe->activation_offset;
+  return AMCT_OK;
+}
+
 amct_status amct_recipe_check_any(const amct_recipe *recipe, const amct_lookup *lookup,
                                   amct_error *err) {
-  if (recipe->layer_count != 0) return AMCT_OK;
+  if (recipe->layer_count + recipe->tensor_count != 0) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_CONFIG, NULL,
                    "%s: no layer can be quantized, %zu are of types that can",
                    amct_graph_label(lookup->graph), lookup->layers->count);
@@ -93,7 +116,7 @@ amct_status amct_recipe_check_any(const amct_recipe *recipe, const amct_lookup *
 
 amct_status amct_recipe_check_left(const amct_recipe *recipe,
                                    const amct_config_place *skipping, amct_error *err) {
-  if (amct_recipe_enabled(recipe) != 0) return AMCT_OK;
+  if (amct_recipe_enabled(recipe) + recipe->tensor_count != 0) return AMCT_OK;
   return amct_config_fail(err, skipping, NULL, ": no layer is left, all %zu are skipped",
                           recipe->layer_count);
 }

@@ -40,6 +40,8 @@ typedef struct amct_recipe {
   size_t skip_fusion_count;
   amct_layer_recipe *layers; /* in file order of the graph */
   size_t layer_count;
+  amct_layer_recipe *tensors; /* tensor_quantize, in file order; named "<op>:<input>" */
+  size_t tensor_count;
   amct_arena arena; /* owns all of the above */
 } amct_recipe;      /* zero-initialise */
 
@@ -88,7 +90,7 @@ AMCT_NODISCARD amct_status amct_recipe_read_fusion(amct_recipe_fusion *fusion,
                                                    const char *path,
                                                    const amct_graph *graph,
                                                    amct_error *err);
-/** How many layers are enabled. */
+/** How many layers are enabled; tensors do not count. */
 size_t amct_recipe_enabled(const amct_recipe *recipe);
 void amct_recipe_free(amct_recipe *recipe);
 

@@ -3,6 +3,7 @@
 #include "recipe/recipe_private.h"
 
 #include "base/vec.h"
+#include "op/tensors.h"
 
 static amct_status take_once(amct_map *seen, const amct_node *node,
                              const amct_config_place *place, amct_error *err) {
@@ -29,6 +30,7 @@ void amct_naming_free(amct_naming *naming) {
   amct_candidates_free(&naming->layers);
   amct_lookup_free(&naming->lookup);
   amct_map_free(&naming->skipped);
+  amct_map_free(&naming->tensors);
 }
 
 amct_status amct_naming_entry(const amct_naming *naming, const char *name, amct_map *seen,
@@ -167,38 +169,39 @@ amct_status amct_recipe_name_unfused(amct_recipe *recipe, const amct_graph *grap
 
 /* ---- tensor_quantize ---- */
 
-static bool may_be_named(const amct_node *node) {
-  static const char *const k_ops[] = {"MaxPool", "Add", "AddV2"};
-  for (size_t i = 0; i < sizeof k_ops / sizeof *k_ops; i++)
-    if (strcmp(node->op, k_ops[i]) == 0) return true;
-  return false;
+static amct_status fail_tensor_name(const char *name, const amct_graph *graph,
+                                    const amct_config_place *place, amct_error *err) {
+  char names[AMCT_NEAREST_BYTES];
+  amct_nearest nearest;
+  amct_nearest_start(&nearest, name);
+  for (size_t i = 0; i < amct_graph_count(graph); i++)
+    if (amct_tensor_op(amct_graph_at(graph, i)))
+      amct_nearest_offer(&nearest, amct_graph_at(graph, i)->name);
+  return amct_config_fail(err, place, name, ": \"%.200s\" is not in the graph%s", name,
+                          amct_nearest_text(&nearest, names));
 }
 
-amct_status amct_recipe_refuse_tensor(const amct_tensor_recipe *tensor,
-                                      const amct_graph *graph,
-                                      const amct_config_place *place, amct_error *err) {
-  const char *name = tensor->layer_name;
-  const amct_node *node = amct_graph_find(graph, name);
-  if (node == NULL) {
-    char names[AMCT_NEAREST_BYTES];
-    amct_nearest nearest;
-    amct_nearest_start(&nearest, name);
-    for (size_t i = 0; i < amct_graph_count(graph); i++)
-      if (may_be_named(amct_graph_at(graph, i)))
-        amct_nearest_offer(&nearest, amct_graph_at(graph, i)->name);
-    return amct_config_fail(err, place, name, ": \"%.200s\" is not in the graph%s", name,
-                            amct_nearest_text(&nearest, names));
-  }
-  if (!may_be_named(node))
-    return amct_config_fail(err, place, name,
-                            ": \"%.200s\" is a %.60s: a MaxPool or an Add is wanted",
-                            name, node->op);
-  if (tensor->input_index < 0 || (uint64_t)tensor->input_index >= node->data_count)
-    return amct_config_fail(err, place, name,
-                            ": input_index is %lld: \"%.200s\" has %u inputs",
-                            (long long)tensor->input_index, name, node->data_count);
-  return amct_config_fail(err, place, name,
-                          ": inputs of %.60s (\"%.200s\") are not quantized by this "
-                          "version: take the entry out",
-                          node->op, name);
+amct_status amct_recipe_name_tensor(amct_recipe *recipe, const amct_tensor_recipe *named,
+                                    amct_naming *naming, const amct_config_place *place,
+                                    amct_error *err) {
+  const amct_graph *graph = naming->layers.graph;
+  amct_layer_recipe *entry = &recipe->tensors[recipe->tensor_count - 1];
+  amct_node *node = amct_graph_find(graph, named->layer_name);
+  const uint64_t input = (uint64_t)named->input_index;
+  char why[AMCT_REASON_BYTES];
+  if (node == NULL) return fail_tensor_name(named->layer_name, graph, place, err);
+  if (amct_tensor_refusal(node, input, why) != NULL)
+    return amct_config_fail(err, place, node->name, ": \"%.200s\" %s", node->name, why);
+  if (amct_map_get(&naming->tensors, &node->inputs[input]) != NULL)
+    return amct_config_fail(err, place, node->name,
+                            ": input %llu of \"%.200s\" stands twice",
+                            (unsigned long long)input, node->name);
+  AMCT_TRY(amct_map_set(&naming->tensors, &node->inputs[input], naming, err));
+  amct_layer *layer = amct_arena_alloc(&recipe->arena, sizeof *layer);
+  entry->name =
+      amct_arena_format(&recipe->arena, "%s:%llu", node->name, (unsigned long long)input);
+  if (layer == NULL || entry->name == NULL) return amct_fail_memory(err);
+  *layer = amct_tensor_layer(node, (uint32_t)input);
+  entry->layer = layer;
+  return AMCT_OK;
 }

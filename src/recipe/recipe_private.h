@@ -54,6 +54,7 @@ typedef struct amct_naming {
   amct_candidates layers; /* can be quantized */
   amct_layer_recipe *const *by_layer;
   amct_map skipped; /* nodes named in skip_layers so far */
+  amct_map tensors; /* inputs named in tensor_quantize so far, by address */
 } amct_naming;      /* zero-initialise */
 
 AMCT_NODISCARD amct_status amct_naming_make(amct_naming *naming,
@@ -78,10 +79,23 @@ AMCT_NODISCARD amct_status amct_recipe_name_unfused(amct_recipe *recipe,
                                                     const char *path,
                                                     const uint32_t *lines,
                                                     amct_error *err);
-/** What tensor_quantize names, checked, and then refused: AMCT_BAD_CONFIG always. */
-amct_status amct_recipe_refuse_tensor(const amct_tensor_recipe *tensor,
-                                      const amct_graph *graph,
-                                      const amct_config_place *place, amct_error *err);
+/** Room for the tensors of tensor_quantize. */
+AMCT_NODISCARD amct_status amct_recipe_expect_tensors(amct_recipe *recipe, size_t count,
+                                                      amct_error *err);
+/** The next of them with the defaults, its op not named yet. */
+AMCT_NODISCARD amct_status amct_recipe_add_tensor(amct_recipe *recipe,
+                                                  const amct_recipe_fallbacks *fallbacks,
+                                                  amct_layer_recipe **entry,
+                                                  amct_error *err);
+/** Checks what an element of tensor_quantize names, and names the last tensor after it.
+ */
+AMCT_NODISCARD amct_status amct_recipe_name_tensor(amct_recipe *recipe,
+                                                   const amct_tensor_recipe *named,
+                                                   amct_naming *naming,
+                                                   const amct_config_place *place,
+                                                   amct_error *err);
+/** Layers with two data inputs are symmetric, whatever is asked of them. */
+void amct_recipe_settle_range(amct_layer_recipe *entry);
 /** What joint_quant does not do, in the log. */
 void amct_recipe_warn_joint(const amct_recipe *recipe, const char *path);
 

@@ -111,6 +111,7 @@ static amct_status read_layer(const reader *r, const char *key, json_t *from,
                               amct_error *err) {
   AMCT_TRY(read_params(r, key, from, entry, err));
   amct_recipe_settle_clips(entry, r->path);
+  amct_recipe_settle_range(entry);
   if (amct_recipe_settle_channels(entry, kind)) return AMCT_OK;
   const amct_config_place place = {r->path, 0, ""};
   const bool retrain = r->recipe->purpose == AMCT_FOR_RETRAINING;
@@ -174,7 +175,7 @@ static amct_status read_layers(reader *r, amct_error *err) {
   }
   for (size_t i = 0; i < r->recipe->layer_count; i++)
     AMCT_TRY(read_unnamed(r, &r->recipe->layers[i], err));
-  if (amct_recipe_enabled(r->recipe) != 0) return AMCT_OK;
+  if (amct_recipe_enabled(r->recipe) + r->recipe->tensor_count != 0) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_CONFIG, NULL,
                    "%s: no %s enable layer: %s_enable is true for none of the %zu "
                    "layers that can be quantized",
@@ -183,26 +184,28 @@ static amct_status read_layers(reader *r, amct_error *err) {
 
 /* ---- tensor_quantize ---- */
 
-static amct_status read_tensor(const reader *r, json_t *from, amct_error *err) {
+static amct_status read_tensor(reader *r, json_t *from, amct_error *err) {
   static const char *const k_required[] = {"layer_name", "input_index"};
   static const char k_label[] = "tensor_quantize";
   const amct_config_place place = {r->path, 0, k_label};
-  amct_tensor_recipe tensor = {0};
-  amct_layer_recipe scratch = {.range = AMCT_RANGE_DEFAULTS};
+  amct_tensor_recipe named = {0};
+  amct_layer_recipe *entry = NULL;
   if (!json_is_object(from))
     return amct_config_fail(err, &place, NULL, ": an element is no object");
-  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_TENSOR, from, &tensor, err));
+  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_TENSOR, from, &named, err));
+  AMCT_TRY(amct_recipe_add_tensor(r->recipe, &r->fallbacks, &entry, err));
   json_t *range = json_object_get(from, "activation_quant_params");
-  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_ACTIVATION, range, &scratch, err));
-  AMCT_TRY(check_range(r, k_label, range, &scratch, err));
+  AMCT_TRY(read_object(r, k_label, AMCT_RECIPE_ACTIVATION, range, entry, err));
+  AMCT_TRY(check_range(r, k_label, range, entry, err));
   for (size_t i = 0; i < 2; i++)
     if (json_object_get(from, k_required[i]) == NULL)
       return amct_config_fail(err, &place, NULL, ": %s is missing", k_required[i]);
-  return amct_recipe_refuse_tensor(&tensor, r->graph, &place, err);
+  return amct_recipe_name_tensor(r->recipe, &named, &r->naming, &place, err);
 }
 
-static amct_status read_tensors(const reader *r, amct_error *err) {
+static amct_status read_tensors(reader *r, amct_error *err) {
   const json_t *list = json_object_get(r->root, "tensor_quantize");
+  AMCT_TRY(amct_recipe_expect_tensors(r->recipe, json_array_size(list), err));
   for (size_t i = 0; i < json_array_size(list); i++)
     AMCT_TRY(read_tensor(r, json_array_get(list, i), err));
   return AMCT_OK;

@@ -37,6 +37,8 @@ static json_t *names_of(const char *const *names, size_t count) {
   return list;
 }
 
+static json_t *tensors_of(const writer *w);
+
 static json_t *value_at(const writer *w, size_t row, const void *base) {
   const amct_recipe_key *key = amct_recipe_key_at(row);
   const uint8_t *place = (const uint8_t *)base + key->place;
@@ -59,8 +61,9 @@ static json_t *value_at(const writer *w, size_t row, const void *base) {
     return pair_at(place);
   case AMCT_RECIPE_NAMES: /* the only one */
     return names_of(w->recipe->skip_fusion_layers, w->recipe->skip_fusion_count);
+  case AMCT_RECIPE_TENSORS: /* the only one */
+    return tensors_of(w);
   case AMCT_RECIPE_ONLY:
-  case AMCT_RECIPE_TENSORS: /* always empty: none is handled */
     return json_incref(w->fallbacks->at[row]);
   case AMCT_RECIPE_TEXT: /* in tensor_quantize only */
   case AMCT_RECIPE_OBJECT:
@@ -123,6 +126,30 @@ static bool put_section(const writer *w, json_t *to, const amct_recipe_key *key,
   return json_object_set_new(to, key->name, section) == 0;
 }
 
+static json_t *tensor_object(const writer *w, const amct_layer_recipe *entry) {
+  json_t *object = json_pack("{s:s,s:I}", "layer_name", entry->layer->node->name,
+                             "input_index", (json_int_t)entry->layer->input);
+  bool fine = object != NULL;
+  for (size_t i = 0; fine && i < AMCT_RECIPE_KEY_COUNT; i++) {
+    const amct_recipe_key *key = amct_recipe_section_at(i, AMCT_RECIPE_TENSOR);
+    if (key != NULL) fine = put_section(w, object, key, entry);
+  }
+  if (fine) return object;
+  json_decref(object);
+  return NULL;
+}
+
+static json_t *tensors_of(const writer *w) {
+  json_t *list = json_array();
+  for (size_t i = 0; list != NULL && i < w->recipe->tensor_count; i++) {
+    if (json_array_append_new(list, tensor_object(w, &w->recipe->tensors[i])) == 0)
+      continue;
+    json_decref(list);
+    list = NULL;
+  }
+  return list;
+}
+
 static bool is_of_weights(const amct_recipe_key *section) {
   return section->place == AMCT_RECIPE_WEIGHT ||
          section->place == AMCT_RECIPE_RETRAIN_WEIGHT;
@@ -130,7 +157,7 @@ static bool is_of_weights(const amct_recipe_key *section) {
 
 static json_t *layer_object(const writer *w, const amct_layer_recipe *entry) {
   json_t *object = json_object();
-  bool weighted = entry->layer->op->weight >= 0;
+  bool weighted = entry->layer->op->weight >= 0 && entry->layer->second.node == NULL;
   const amct_recipe_object own = amct_recipe_entry(w->recipe->purpose);
   bool fine = object != NULL && put_rows(w, object, own, entry);
   for (size_t i = 0; fine && i < AMCT_RECIPE_KEY_COUNT; i++) {
@@ -151,20 +178,25 @@ static int by_name(const void *a, const void *b) {
   return strcmp((*left)->name, (*right)->name);
 }
 
-/* A name that a JSON file cannot hold as a layer. */
-static amct_status check_name(const writer *w, const char *name, amct_error *err) {
+/* A name that a JSON file cannot hold. */
+static amct_status check_text(const char *name, amct_error *err) {
   bool not_utf8 = false;
-  if (amct_recipe_key_find(amct_recipe_top(w->recipe->purpose), name) != NULL)
-    return amct_fail(err, AMCT_BAD_CONFIG, name,
-                     "layer \"%s\": the configuration has a setting of that name: "
-                     "rename the layer",
-                     name);
   json_t *value = amct_recipe_text(amct_slice_of(name), &not_utf8);
   if (value == NULL && !not_utf8) return amct_fail_memory(err);
   json_decref(value);
   if (!not_utf8) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_CONFIG, name,
                    "layer \"%.200s\": the name is not UTF-8: JSON cannot hold it", name);
+}
+
+/* The same, as a layer. */
+static amct_status check_name(const writer *w, const char *name, amct_error *err) {
+  if (amct_recipe_key_find(amct_recipe_top(w->recipe->purpose), name) == NULL)
+    return check_text(name, err);
+  return amct_fail(err, AMCT_BAD_CONFIG, name,
+                   "layer \"%s\": the configuration has a setting of that name: "
+                   "rename the layer",
+                   name);
 }
 
 static amct_status put_layers(const writer *w, json_t *root, amct_error *err) {
@@ -193,6 +225,9 @@ amct_status amct_recipe_print(const amct_recipe *recipe, amct_buffer *buffer,
   amct_status status;
 
   if ((status = amct_recipe_fallbacks_make(&fallbacks, err)) != AMCT_OK) goto done;
+  for (size_t i = 0; i < recipe->tensor_count; i++)
+    if ((status = check_text(recipe->tensors[i].layer->node->name, err)) != AMCT_OK)
+      goto done;
   root = json_object();
   if (root == NULL || !put_rows(&w, root, amct_recipe_top(recipe->purpose), recipe)) {
     status = amct_fail_memory(err);

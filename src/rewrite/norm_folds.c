@@ -71,7 +71,7 @@ static amct_status check_layer(amct_pass *pass, const amct_match *m) {
       (is_norm(root) && !moved && amct_node_format(root) != format) ||
       !format_fits(outer, root))
     return amct_decline(pass, "data_format differs from that of \"%s\"", conv->name);
-  if (is_op(conv, "MatMul") && amct_constraint_broken(conv, text))
+  if (is_op(conv, "MatMul") && amct_constraint_broken(conv, false, text))
     return amct_decline(pass, "\"%s\": %s", conv->name, text);
   return AMCT_OK;
 }

@@ -38,10 +38,12 @@ def constant(node):
 
 
 def attributes(**values):
-    """AttrValues of a dtype, a bytes or a list of int."""
+    """AttrValues of a dtype, a bool, a bytes or a list of int."""
     made = {}
     for key, value in values.items():
-        if isinstance(value, bytes):
+        if isinstance(value, bool):
+            made[key] = v1.AttrValue(b=value)
+        elif isinstance(value, bytes):
             made[key] = v1.AttrValue(s=value)
         elif isinstance(value, list):
             made[key] = v1.AttrValue(list=v1.AttrValue.ListValue(i=value))

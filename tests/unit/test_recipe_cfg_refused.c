@@ -28,6 +28,7 @@ typedef struct refused {
   "override_layer_configs { layer_name: \"" name "\"\n calibration_config { " body " } " \
   "}"
 #define WISE "arq_quantize { channel_wise: true }"
+#define POOL "layer_name: \"net/pool/MaxPool\" input_index: 0"
 #define TENSOR(body) "\ntensor_quantize { " body " }"
 
 static const refused k_refused[] = {
@@ -109,11 +110,10 @@ static const refused k_refused[] = {
     {COMMON("nuq_quantize {}"), AMCT_BAD_CONFIG, "non-uniform quantization is not"},
     {COMMON("dmq_balancer {}"), AMCT_BAD_CONFIG, "the balancer is not handled"},
     {"nuq_config { mapping_file: \"f\" }", AMCT_BAD_CONFIG, "nuq_config: non-uniform"},
-    {TENSOR("layer_name: \"net/pool/MaxPool\" input_index: 0"), AMCT_BAD_CONFIG,
-     "/c: line 2: tensor_quantize: inputs of MaxPool (\"net/pool/MaxPool\") are not "
-     "quantized by this version"},
+    {TENSOR(POOL) TENSOR(POOL), AMCT_BAD_CONFIG,
+     "/c: line 3: tensor_quantize: input 0 of \"net/pool/MaxPool\" stands twice"},
     {TENSOR("layer_name: \"net/pool/MaxPool\" input_index: 1"), AMCT_BAD_CONFIG,
-     "input_index is 1: \"net/pool/MaxPool\" has 1 inputs"},
+     "\"net/pool/MaxPool\" has 1 inputs: there is no input 1"},
     {TENSOR("layer_name: \"Fc\" input_index: 0"), AMCT_BAD_CONFIG,
      "\"Fc\" is a MatMul: a MaxPool or an Add is wanted"},
     {TENSOR("layer_name: \"Fc\""), AMCT_BAD_CONFIG,

@@ -26,6 +26,7 @@ typedef struct refused {
 #define WTS(body) FC("\"weight_quant_params\":{" body "}")
 #define DATA(body) FC("\"retrain_data_config\":{" body "}")
 #define ARQ(body) FC("\"retrain_weight_config\":{" body "}")
+#define POOL "{\"layer_name\":\"net/pool/MaxPool\",\"input_index\":0}"
 #define TENSOR(body) "{\"tensor_quantize\":[{" body "}]}"
 
 static const refused k_refused[] = {
@@ -61,11 +62,9 @@ static const refused k_refused[] = {
     {TENSOR("\"layer_name\":\"Fc\",\"input_index\":0"), AMCT_BAD_CONFIG,
      "tensor_quantize: \"Fc\" is a MatMul: a MaxPool or an Add is wanted"},
     {TENSOR("\"layer_name\":\"net/pool/MaxPool\",\"input_index\":1"), AMCT_BAD_CONFIG,
-     "input_index is 1: \"net/pool/MaxPool\" has 1 inputs"},
-    {TENSOR("\"layer_name\":\"net/pool/MaxPool\",\"input_index\":0"), AMCT_BAD_CONFIG,
-     "tensor_quantize: inputs of MaxPool (\"net/pool/MaxPool\") are not quantized by "
-     "this "
-     "version"},
+     "tensor_quantize: \"net/pool/MaxPool\" has 1 inputs: there is no input 1"},
+    {"{\"tensor_quantize\":[" POOL "," POOL "]}", AMCT_BAD_CONFIG,
+     "tensor_quantize: input 0 of \"net/pool/MaxPool\" stands twice"},
     {TENSOR("\"input_index\":0"), AMCT_BAD_CONFIG, "layer_name is missing"},
     {TENSOR("\"layer_name\":\"net/pool/MaxPool\""), AMCT_BAD_CONFIG,
      "input_index is missing"},
