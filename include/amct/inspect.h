@@ -29,6 +29,8 @@ typedef enum amct_report_form {
  *   declined [{rule, node, reason}]     fusions that are not
  *   layers [{name, op, granularity, channels}]   that can be quantized
  *   float_layers [{name, op, reason}]   that cannot
+ *   tensors [{name, op, inputs}]        ops whose input tensors may be quantized one by
+ *                                       one, by tensor_quantize
  * A dtype is named as TensorFlow does ("float32"); a shape is a list with null for
  * unknown sizes, or null; channels is null where there are none or they are unknown.
  *

@@ -268,6 +268,8 @@ def inspect(pb_or_graph: Any, outputs: Optional[List[Any]] = None) -> Dict[str, 
         layers: list of dict of name, op, granularity, channels: that can be quantized.
           Layers without weights have None for the last two.
         float_layers: list of dict of name, op, reason: that cannot.
+        tensors: list of dict of name, op, inputs: ops whose input tensors may be quantized
+          one by one, by tensor_quantize.
 
     Raises:
       TypeError, ValueError: an argument of a wrong type, or with a value not allowed.

@@ -45,10 +45,11 @@ def compare(
       html: str, path of a report to write, one file without external resources; None: none.
 
     Returns:
-      list of Comparison, worst first: layer and op (the user's names; op is "output" for
-      outputs), tensor (the tensor of the float model that is compared), sqnr_db (signal to
-      quantization noise in dB), cosine (similarity), clipped (share of the layer's input
-      that AscendQuant clips; None for outputs).
+      list of Comparison, worst first: layer and op (the user's names; "pool:0" is an input
+      tensor that goes to int8 and back; op is "output" for outputs), tensor (the tensor of
+      the float model that is compared), sqnr_db (signal to quantization noise in dB), cosine
+      (similarity), clipped (share of the layer's input that AscendQuant clips; None for
+      outputs).
 
     Raises:
       TypeError, ValueError: an argument of a wrong type, outputs that are not in the
@@ -196,9 +197,23 @@ def _layer_of(nodes: Dict[str, Any], dequant: Any) -> Optional[Any]:
     return None
 
 
+def _tensor_pairs(nodes: Dict[str, Any], origins: _Origins) -> Iterator[_Pair]:
+    """Input tensors that go to int8 and back, each under the first of its readers."""
+    seen = set()
+    for node in nodes.values():
+        for index, name in enumerate(node.input):
+            source = nodes[_source(name)]
+            if source.op != "AscendAntiQuant" or source.name in seen or name.startswith("^"):
+                continue
+            seen.add(source.name)
+            label = "{}:{}".format(origins.layer(node.name), index)
+            quant = nodes[_source(source.input[0])]
+            yield _Pair(label, node.op, origins.tensor(source.name), source.name, [quant])
+
+
 def _layer_pairs(definition: Any, origins: _Origins, path: str) -> List[_Pair]:
     nodes = {node.name: node for node in definition.node}
-    pairs = []
+    pairs = list(_tensor_pairs(nodes, origins))
     for node in definition.node:
         if node.op != "AscendDequant":
             continue

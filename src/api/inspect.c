@@ -3,6 +3,7 @@
 
 #include "api/report.h"
 #include "api/study.h"
+#include "op/tensors.h"
 #include "rewrite/match.h"
 
 #include <stdio.h>
@@ -183,7 +184,7 @@ static void report_fusions(inspection *in) {
 }
 
 static void add_layer(inspection *in, amct_table *table, const amct_layer *layer) {
-  const bool has_weights = layer->op->weight != AMCT_NO_INPUT;
+  const bool has_weights = layer->weight.node != NULL;
   const amct_cell none = amct_cell_raw("-", "null");
   const char *grid = layer->grid == AMCT_PER_CHANNEL ? "per_channel" : "per_tensor";
   const amct_cell row[] = {
@@ -215,6 +216,24 @@ static void report_layers(inspection *in) {
   amct_report_table(&in->report, &floats);
 }
 
+/* Ops whose input tensors tensor_quantize may name. */
+static void report_tensors(inspection *in, bool is_quantized) {
+  amct_table table = {"tensors",
+                      "ops with input tensors to quantize",
+                      {"name", "op", "inputs"},
+                      3,
+                      false};
+  char text[AMCT_REASON_BYTES];
+  for (size_t i = 0; i < amct_graph_count(in->study.graph) && !is_quantized; i++) {
+    const amct_node *node = amct_graph_at(in->study.graph, i);
+    if (amct_tensor_refusal(node, 0, text)) continue;
+    const amct_cell row[] = {amct_cell_text(node->name), amct_cell_text(node->op),
+                             amct_cell_number(&in->report, node->data_count)};
+    amct_table_row(&in->report, &table, row);
+  }
+  amct_report_table(&in->report, &table);
+}
+
 /* What the graph is goes before what the plan makes of it. */
 static amct_status inspect(inspection *in, const amct_source *source,
                            amct_strings outputs, amct_error *err) {
@@ -230,6 +249,7 @@ static amct_status inspect(inspection *in, const amct_source *source,
   if (!is_quantized) AMCT_TRY(amct_study_plan(&in->study, &options, err));
   report_fusions(in);
   report_layers(in);
+  report_tensors(in, is_quantized);
   return AMCT_OK;
 }
 

@@ -43,12 +43,12 @@ static const char *own_origin(const amct_node *node) {
 
 /* The original node whose output 0 this node's output 0 stands for; NULL: none. */
 static const char *output_origin(const amct_node *node) {
-  if (is_op(node, "AscendDequant"))
-    node = node->inputs[0].node;
-  else if (is_op(node, "AscendAntiQuant"))
-    node = node->inputs[0].node->inputs[0].node;
-  else if (holds_integers(node))
-    return NULL;
+  if (!is_op(node, "AscendDequant") && !is_op(node, "AscendAntiQuant")) {
+    if (holds_integers(node)) return NULL;
+  } else {
+    while (is_inserted(node)) /* one behind the other */
+      node = node->inputs[0].node;
+  }
   return own_origin(node);
 }
 

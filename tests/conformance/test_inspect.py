@@ -10,7 +10,7 @@ import amct_tensorflow as amct
 v1 = tf.compat.v1
 KEYS = {
     "model", "bytes", "nodes", "functions", "parameters", "quantized_by", "inputs", "outputs", "ops",
-    "fusions", "declined", "layers", "float_layers",
+    "fusions", "declined", "layers", "float_layers", "tensors",
 }  # fmt: skip
 
 
