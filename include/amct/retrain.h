@@ -46,6 +46,22 @@ AMCT_API AMCT_NODISCARD amct_status amct_save_quant_retrain_model(const char *pb
                                                                   const char *save_path,
                                                                   amct_error *err);
 
+/**
+ * Quantizes the frozen pb of a graph that was trained with FakeQuantWithMinMaxVars,
+ * FakeQuantWithMinMaxVarsPerChannel or FakeQuantWithMinMaxArgs: their ranges are the
+ * factors. Writes the files of amct_save_model. Layers whose data or weights are not
+ * fake-quantized to 8 bits stay float, each with a warning.
+ *
+ * @param record_file  where to write the factors; NULL: nowhere
+ * @return as amct_save_model; AMCT_UNSUPPORTED (no fake quantization in the pb, no layer
+ * that can be quantized).
+ */
+AMCT_API AMCT_NODISCARD amct_status amct_convert_qat_model(const char *pb_model,
+                                                           amct_strings outputs,
+                                                           const char *save_path,
+                                                           const char *record_file,
+                                                           amct_error *err);
+
 #ifdef __cplusplus
 }
 #endif

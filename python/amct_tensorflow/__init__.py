@@ -25,6 +25,7 @@ from . import _arguments, _core, _live
 from ._compare import Comparison, compare
 from ._export import export_stock
 from ._retrain import (
+    convert_qat_model,
     create_quant_retrain_config,
     create_quant_retrain_model,
     save_quant_retrain_model,
@@ -54,6 +55,7 @@ __all__ = [
     "UnsupportedError",
     "compare",
     "convert_model",
+    "convert_qat_model",
     "create_quant_config",
     "create_quant_retrain_config",
     "create_quant_retrain_model",

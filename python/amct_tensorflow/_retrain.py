@@ -96,3 +96,37 @@ def save_quant_retrain_model(
         _arguments.path("record_file", record_file),
         _arguments.path("save_path", save_path, suffix="_quantized.pb"),
     )
+
+
+def convert_qat_model(
+    pb_model: str, outputs: List[str], save_path: str, record_file: Optional[str] = None
+) -> None:
+    """Writes the quantized model of a frozen graph that was trained with fake quantization.
+
+    The ranges of FakeQuantWithMinMaxVars, FakeQuantWithMinMaxVarsPerChannel and
+    FakeQuantWithMinMaxArgs, 8 bits, become the factors of the layers that read them, and
+    the ops go. A layer whose data or weights are not fake-quantized so stays float, with a
+    warning. Writes <save_path>_quantized.pb and <save_path>_quant.json, as save_model does.
+
+    Args:
+      pb_model: str, path of the frozen pb, in inference mode.
+      outputs: list of str, names of the output ops, without ":0". They keep their names.
+      save_path: str, where to write, with the first part of the file names.
+      record_file: str, where to write the factors too; None for nowhere.
+
+    Raises:
+      TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
+      UnsupportedError: the model holds no fake quantization, none that a layer can use, or
+        quantization ops already.
+      RecordError: a bias that is outside int32 in units of the trained scales.
+      FormatError, GraphError, FileError: the model is no pb, is no sound graph, or a file
+        cannot be read or written.
+    """
+    if record_file is not None:
+        record_file = _arguments.path("record_file", record_file)
+    _core.convert_qat_model(
+        _arguments.path("pb_model", pb_model),
+        _arguments.outputs("outputs", outputs),
+        _arguments.path("save_path", save_path, suffix="_quantized.pb"),
+        record_file,
+    )

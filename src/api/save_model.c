@@ -2,8 +2,8 @@
 #include "amct/inspect.h"
 #include "amct/retrain.h"
 
-#include "api/origins.h"
 #include "api/paths.h"
+#include "api/products.h"
 #include "api/study.h"
 #include "base/logging.h"
 #include "insert/deploy.h"
@@ -23,8 +23,7 @@ typedef struct flow {
   bool has_stats;
   amct_map grids; /* of the clips of a retrained graph */
   amct_arena arena;
-  const char *pb_path;
-  const char *json_path;
+  amct_products products;
 } flow;
 
 static void free_flow(flow *f) {
@@ -41,12 +40,9 @@ static amct_status check_arguments(flow *f, const char *record_file,
   if (outputs.count == 0)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "outputs is empty: name the output nodes");
-  if (!record_file || !*record_file || !save_path)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "%s is empty",
-                     save_path ? "record_file" : "save_path");
-  f->pb_path = amct_path_prefixed(&f->arena, save_path, "quantized.pb");
-  f->json_path = amct_path_prefixed(&f->arena, save_path, "quant.json");
-  return f->pb_path && f->json_path ? AMCT_OK : amct_fail_memory(err);
+  if (!record_file || !*record_file)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "record_file is empty");
+  return amct_products_name(&f->products, &f->arena, save_path, err);
 }
 
 /* A graph frozen from the session that calibrated still has the observers. */
@@ -132,35 +128,6 @@ static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
   return AMCT_OK;
 }
 
-static amct_status write_files(const flow *f, amct_error *err) {
-  amct_output *pb = NULL, *json = NULL;
-  amct_status status;
-  if ((status = amct_output_open(&pb, f->pb_path, err)) != AMCT_OK ||
-      (status = amct_graph_save(f->study.graph, pb, err)) != AMCT_OK ||
-      (status = amct_output_open(&json, f->json_path, err)) != AMCT_OK ||
-      (status = amct_origins_write(f->study.graph, json, err)) != AMCT_OK ||
-      (status = amct_output_ready(json, err)) != AMCT_OK ||
-      (status = amct_output_ready(pb, err)) != AMCT_OK)
-    goto done;
-  amct_output *ready = json;
-  json = NULL; /* commit takes the handle */
-  if ((status = amct_output_commit(ready, err)) != AMCT_OK) goto done;
-  ready = pb;
-  pb = NULL;
-  status = amct_output_commit(ready, err);
-done:
-  amct_output_discard(pb);
-  amct_output_discard(json);
-  return status;
-}
-
-static void warn_overwritten(const flow *f) {
-  const char *paths[] = {f->pb_path, f->json_path};
-  for (size_t i = 0; i < 2; i++)
-    if (amct_path_exists(paths[i]))
-      amct_log(AMCT_LOG_WARNING, f->module, "%s exists and is overwritten", paths[i]);
-}
-
 static amct_status run(flow *f, const char *pb_model, amct_strings outputs,
                        const char *record_file, size_t *quantized, amct_error *err) {
   amct_deploy_options options = {.module = f->module,
@@ -186,11 +153,10 @@ static amct_status save(flow *f, const char *pb_model, amct_strings outputs,
   size_t quantized = 0;
   AMCT_TRY(check_arguments(f, record_file, save_path, outputs, err));
   AMCT_TRY(run(f, pb_model, outputs, record_file, &quantized, err));
-  warn_overwritten(f);
-  AMCT_TRY(write_files(f, err));
+  AMCT_TRY(amct_products_write(&f->products, f->study.graph, f->module, err));
   amct_log(AMCT_LOG_INFO, f->module, "%zu of %zu layers are quantized", quantized,
            f->study.layers.count);
-  amct_log(AMCT_LOG_INFO, f->module, "The model is saved in %s", f->pb_path);
+  amct_log(AMCT_LOG_INFO, f->module, "The model is saved in %s", f->products.pb_path);
   return AMCT_OK;
 }
 

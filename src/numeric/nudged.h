@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The grids of TensorFlow's fake quantization, and what int8 makes of weights on them. */
+#ifndef AMCT_NUDGED_H
+#define AMCT_NUDGED_H
+
+#include "numeric/weights.h"
+
+/** A range as FakeQuantWithMinMaxVars uses it: steps low..last, `zero` of which means 0.
+ */
+typedef struct amct_nudged {
+  float scale; /* real units per step, > 0 */
+  int32_t low, last, zero;
+} amct_nudged;
+
+/**
+ * last = 2^bits - 1, low = 1 where narrow, else 0; in float32:
+ *
+ *   scale = (max - min) / (last - low)
+ *   zero = low - min/scale, at least low, at most last, rounded half away from zero
+ *
+ * @param[in] bits  2..16
+ * @return false: not finite, min >= max, or a scale that has no finite reciprocal.
+ * @par Source  behaviour of the op in TensorFlow 1.15 and 2.21 (conformance tests).
+ */
+AMCT_INTERNAL bool amct_nudge(amct_nudged *grid, float min, float max, int bits,
+                              bool narrow);
+
+/** y = (floor((clamp(x) - bottom)/scale + 1/2) + low - zero) * scale, with bottom =
+ * (low - zero)*scale and x clamped to the grid's ends. y may be x. */
+AMCT_INTERNAL void amct_nudged_apply(float *y, const float *x, size_t count,
+                                     const amct_nudged *grid);
+
+/** Weights that lie on grids, and what is folded into them. */
+typedef struct amct_nudged_weights {
+  const float *weights;
+  amct_weight_layout layout;
+  const amct_nudged *grids;
+  size_t grid_count;    /* channel c is on grid c modulo grid_count */
+  const double *factor; /* by channel; NULL: nothing is folded in */
+  bool per_channel;     /* the layer takes a scale for each channel */
+} amct_nudged_weights;
+
+/**
+ * Symmetric scales: int8 weights are steps counted from zero.
+ *
+ *   scale_w[c] = f32(s*|k|)              where all of w/s lie in -128..127
+ *   scale_w[c] = f32(f32(max|w|/127)*|k|)  elsewhere: rounded to a coarser grid
+ *
+ * s the scale of the channel's grid, k its factor. A channel that is zero has scale 1.
+ * One scale where that is right for all channels, or the layer takes only one.
+ *
+ * @param[out] scale_w  room for layout.channels values; `*count` are set
+ * @param[out] coarser  channels that are rounded anew
+ * @return AMCT_OK; AMCT_UNSUPPORTED (NaN or infinity); AMCT_OUT_OF_MEMORY.
+ */
+AMCT_INTERNAL AMCT_NODISCARD amct_status amct_nudged_scales(float *scale_w, size_t *count,
+                                                            size_t *coarser,
+                                                            const amct_nudged_weights *of,
+                                                            amct_error *err);
+
+#endif
