@@ -134,9 +134,10 @@ def _batch_count(values: Dict[str, str]) -> Optional[int]:
     return int(text)
 
 
-def _configure(values: Dict[str, str], graph: Any, config: str) -> int:
-    """Writes the configuration; how many batches it asks for."""
-    batch_num = _batch_count(values)
+def _configure(
+    values: Dict[str, str], graph: Any, config: str, batch_num: Optional[int]
+) -> int:
+    """Writes the configuration; how many batches it asks for. `batch_num` outranks a file's."""
     create_quant_config(
         config, graph, None, batch_num or 1, True, values.get("calibration_config")
     )
@@ -215,6 +216,9 @@ def run(values: Dict[str, str]) -> None:
     """The whole command."""
     tensors, nodes = tensor_names(values, _COMMAND)
     _arguments.path("--save_path", values["save_path"], suffix="_quantized.pb")
+    if "record_file" in values:
+        _arguments.path("--record_file", values["record_file"])
+    asked = _batch_count(values)
     if "feature" in values:
         _core.write_log(_WARNING, _MODULE, "--feature changes nothing here")
     graph = _load(values["model"])
@@ -223,9 +227,20 @@ def run(values: Dict[str, str]) -> None:
     evaluator = values.get("evaluator")
     calibrate = _of_evaluator(evaluator) if evaluator else _of_data(values, graph)
     with tempfile.TemporaryDirectory(prefix="amct_") as folder:
-        config = os.path.join(folder, "config.json")
-        record = values.get("record_file", os.path.join(folder, "record.txt"))
-        batch_num = _configure(values, graph, config)
+        config, record = (os.path.join(folder, name) for name in ("config.json", "record.txt"))
+        batch_num = _configure(values, graph, config, asked)
         quantize_model(graph, config, record, nodes)
         calibrate(graph, tensors, batch_num)
         save_model(values["model"], nodes, record, values["save_path"])
+        if "record_file" in values:
+            _keep(record, values["record_file"])
+
+
+def _keep(record: str, path: str) -> None:
+    """The record, whole or not at all."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".amct_", delete=False) as kept:
+        with open(record, "rb") as file:
+            kept.write(file.read())
+    os.replace(kept.name, path)

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional
 
 from .. import _core, convert_qat_model
 from .._ops import tf
-from ..errors import AmctError
+from ..errors import AmctError, ArgumentError
 from . import calibration, options
 
 
@@ -35,6 +35,7 @@ def _attempt(name: str, values: Dict[str, str]) -> int:
         if "evaluator" in values and not isinstance(error, AmctError):
             traceback.print_exc()
         _say(str(error) or "out of memory")
+        return options.USAGE if isinstance(error, ArgumentError) else options.FAILED
     except tf.errors.OpError as error:
         _say("TensorFlow: {}".format(error.message))
     except Exception:  # of the user's evaluator, or ours: then it is worth a report

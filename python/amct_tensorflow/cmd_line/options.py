@@ -44,8 +44,8 @@ COMMANDS = (
         "calibration",
         "quantize a frozen model on calibration data",
         "Runs the model on batches of data, finds the factors, and writes P_quantized.pb and "
-        'P_quant.json (P "folder/": folder/quantized.pb). Several outputs, inputs, types and '
-        'folders are separated by ";"; types and folders stand in the order of the inputs.',
+        'P_quant.json. Lists are separated by ";"; types and folders stand in the order of the '
+        "inputs.",
         'amct_tensorflow calibration --model m.pb --outputs "prob:0" --save_path out/m '
         '--input_shape "input:32,224,224,3" --data_types float32 --data_dir ./pictures',
     ),
@@ -53,7 +53,7 @@ COMMANDS = (
         "convert",
         "quantize a frozen model that was trained with fake quantization",
         "Takes the ranges of FakeQuantWithMinMaxVars, ...VarsPerChannel and ...Args as factors, and "
-        'writes P_quantized.pb and P_quant.json (P "folder/": folder/quantized.pb).',
+        "writes P_quantized.pb and P_quant.json.",
         'amct_tensorflow convert --model qat.pb --outputs "prob:0" --save_path out/m',
     ),
 )
@@ -73,7 +73,7 @@ OPTIONS = (
         "data_dir",
         "data",
         "DIR",
-        "a folder of .bin, .npy, .npz, TFRecord files or pictures, or such a file",
+        "folder or file: .bin, .npy, .npz, TFRecord, pictures",
     ),
     Option("calibration", "data_types", "data", "float32", "types of the inputs"),
     Option(
@@ -81,7 +81,7 @@ OPTIONS = (
         "evaluator",
         "optional",
         "E.py",
-        "instead of these three: a file with an instance that has calibration(graph, outputs)",
+        "instead of these three: Python that runs the batches",
     ),
     Option("calibration", "calibration_config", "optional", "X.cfg", "a simplified configuration"),
     Option("calibration", "batch_num", "optional", "N", "how many batches; 1 without it"),
@@ -93,7 +93,7 @@ OPTIONS = (
         "picture_order",
         "optional",
         "RGB",
-        "order of the channels, RGB or BGR; mean and scale are in this order",
+        "or BGR; mean and scale are in this order",
         ("RGB", "BGR"),
     ),
     Option(
@@ -101,15 +101,15 @@ OPTIONS = (
         "picture_resize",
         "optional",
         "stretch",
-        "stretch to H x W; or crop: cover it, and cut the middle out",
+        "to H x W; or crop: cover it, cut out the middle",
         ("stretch", "crop"),
     ),
     Option(
         "calibration",
         "tfrecord_key",
         "optional",
-        "KEYS",
-        "the feature that holds the input; without it, its name, or image/encoded",
+        "K",
+        "the feature that holds the input, if not its name",
     ),
     Option("calibration", "feature", "optional", "F", "taken for old scripts; changes nothing"),
     Option("convert", *_MODEL),
@@ -228,17 +228,20 @@ def help_text(command: Optional[Command]) -> str:
             ),
         )
     options = of_command(command.name)
-    needs = ["--{} {}".format(row.name, row.value) for row in options if row.need == "needed"]
-    return "usage: {} {} {} [options]\n\n{}\n\noptions\n{}\nfor example\n  {}\n".format(
+    return "usage: {} {} [options]\n\n{}\n\noptions\n{}\nfor example\n  {}\n".format(
         PROGRAM,
         command.name,
-        " ".join(needs),
         _wrapped(command.about),
-        _table([("--{} {}".format(row.name, row.value), row.help) for row in options]),
+        _table([("--{} {}".format(row.name, row.value), _need(row)) for row in options]),
         command.example.replace(" --save_path", " \\\n    --save_path").replace(
             " --data_types", " \\\n    --data_types"
         ),
     )
+
+
+def _need(option: Option) -> str:
+    words = {"needed": " (needed)", "data": " (needed)", "optional": ""}
+    return option.help + words[option.need]
 
 
 def _table(rows: List[Tuple[str, str]]) -> str:

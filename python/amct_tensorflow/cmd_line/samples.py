@@ -240,7 +240,7 @@ def _of_example(
     if found is None:
         raise FormatError(
             '{}: no feature "{}" among {}: see --tfrecord_key'.format(
-                label, keys[0], ", ".join(sorted(features)[:8]) or "none"
+                label, key or of.name, ", ".join(sorted(features)[:8]) or "none"
             )
         )
     label = '{}: feature "{}"'.format(label, found)

@@ -1,0 +1,512 @@
+# SPDX-License-Identifier: Apache-2.0
+"""amct_tensorflow calibration and convert: spellings, data of every kind, evaluators, errors, exit codes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import amct_tensorflow as amct
+import models
+from amct_tensorflow.cmd_line import options, progress, samples
+from amct_tensorflow.cmd_line.command import main
+from amct_tensorflow.cmd_line.pictures import Preparation
+from amct_tensorflow.common.cmd_line_utils import data_handler
+
+v1 = tf.compat.v1
+F32 = np.float32
+BATCH = (32,) + models.IMAGE
+SHAPE = "input:32,8,8,3"
+
+
+@pytest.fixture(autouse=True)
+def model():
+    models.float_pb("m.pb")
+
+
+def batches(count=2):
+    return [models.images(32, seed=i) for i in range(count)]
+
+
+def write_bins(folder="data", count=2):
+    os.makedirs(folder)
+    for i, batch in enumerate(batches(count)):
+        batch.tofile("{}/{}.bin".format(folder, i))
+
+
+def run(*changes, **more):
+    """A calibration; `changes` take the place of options, or, ending in "=", leave one out."""
+    given = {
+        "model": "m.pb",
+        "save_path": "out/m",
+        "outputs": models.OUTPUT + ":0",
+        "input_shape": SHAPE,
+        "data_dir": "data",
+        "data_types": "float32",
+        "record_file": "record.txt",
+    }
+    given.update(more)
+    return main(["calibration"] + ["--{}={}".format(name, given[name]) for name in given if given[name]] + list(changes))
+
+
+def by_script(data, batch_num=None):
+    """The record of the Python flow."""
+    graph = models.load("m.pb")
+    amct.create_quant_config("own.json", graph, batch_num=batch_num or len(data))
+    amct.quantize_model(graph, "own.json", "own.txt")
+    models.run(graph, data)
+    amct.save_model("m.pb", [models.OUTPUT], "own.txt", "own")
+    return Path("own.txt").read_bytes()
+
+
+def nothing_written():
+    return not os.path.exists("out") and not os.path.exists("record.txt")
+
+
+# ---- calibration ----
+
+
+def test_same_as_a_script(capfd):
+    """Record and model are the same bytes as those of the Python flow; the samples are counted."""
+    write_bins()
+    assert run(batch_num="2") == 0
+    said = "".join(capfd.readouterr())
+    assert "data: 64 samples in 2 bin files for input:0" in said and "2/2" in said
+    assert Path("record.txt").read_bytes() == by_script(batches())
+    assert Path("out/m_quantized.pb").read_bytes() == Path("own_quantized.pb").read_bytes()
+    assert Path("out/m_quant.json").exists()
+
+
+def test_program():
+    """As a process, in the original's spelling: default names, abbreviations, a batch."""
+    write_bins()
+    command = [sys.executable, "-m", "amct_tensorflow", "calibration", "--model", "m.pb"]
+    command += ["--outputs", models.OUTPUT + ":0", "--input_shape", SHAPE, "--data_type", "float32"]
+    done = subprocess.run(command + ["data_dir=data", "--save_path", "output"], stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+    assert sorted(path.name for path in Path(".").glob("output*")) == ["output_quant.json", "output_quantized.pb"]
+    wrong = subprocess.run(command[:4], stderr=subprocess.PIPE)
+    assert wrong.returncode == 2
+    assert wrong.stderr.decode().endswith(
+        "amct_tensorflow: --model M.pb is missing; see 'amct_tensorflow calibration --help'\n"
+    )
+
+
+def test_configuration():
+    write_bins()
+    Path("c.cfg").write_text('batch_num : 2\nskip_layers: "head/MatMul"')
+    assert run(calibration_config="c.cfg") == 0
+    assert "head/MatMul" not in models.read_record("record.txt")
+    assert run(calibration_config="c.cfg", batch_num="1") == 0  # the option wins
+    one = models.read_record("record.txt")
+    assert one["stem/Conv2D"] == {**_parsed(by_script(batches(1))), **{}}["stem/Conv2D"]
+
+
+def _parsed(text):
+    Path("parsed.txt").write_bytes(text)
+    return models.read_record("parsed.txt")
+
+
+def two_inputs():
+    a = v1.placeholder(tf.float32, [None, 6], name="in/a")
+    b = v1.placeholder(tf.int32, [None], name="b")
+    x = a + tf.cast(b, tf.float32)[:, None]
+    tf.nn.relu(tf.matmul(x, tf.constant(models.images(1, 2).reshape(-1)[:24].reshape(6, 4)), name="fc"), name="one")
+    tf.identity(x, name="two")
+
+
+def test_several_inputs_and_outputs():
+    models.write_pb(models.graph_of(two_inputs).as_graph_def(), "two.pb")
+    a, b = models.images(8).reshape(-1)[: 8 * 6].reshape(8, 6), np.arange(8, dtype=np.int32)
+    np.savez("data.npz", **{"in/a": a, "b": b})
+    given = dict(model="two.pb", input_shape="in/a:4,6;b:0:4", data_types="float32;int32", data_dir="data.npz;data.npz")
+    assert run(outputs="one:0;two", batch_num="2", **given) == 0
+    low, high = (a + b[:, None]).min(), (a + b[:, None]).max()
+    factors = models.read_record("record.txt")["fc"]
+    assert 0.6 * (high - min(low, 0)) / 255 < factors["scale_d"] < 1.4 * (high - min(low, 0)) / 255
+    graph = models.load("out/m_quantized.pb")
+    assert graph.get_operation_by_name("one") and graph.get_operation_by_name("two")
+    given["data_types"] = "float32"
+    assert run(outputs="one", **given) == 2
+
+
+# ---- data of every kind ----
+
+
+def feature(value):
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    if value.dtype.kind == "f":
+        return tf.train.Feature(float_list=tf.train.FloatList(value=value.reshape(-1)))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=value.reshape(-1)))
+
+
+def write_tfrecord(path, values, key="input"):
+    with v1.python_io.TFRecordWriter(path) as writer:
+        for value in values:
+            example = tf.train.Example(features=tf.train.Features(feature={key: feature(value)}))
+            writer.write(example.SerializeToString())
+
+
+def write_npy(data):
+    os.mkdir("data")
+    np.save("data/a.npy", data[:40])
+    np.save("data/b.npy", data[40:41][0])  # a sample alone
+    np.save("data/c.npy", data[41:].astype(np.float64))
+
+
+def write_npz(data):
+    np.savez("data.npz", input=data, other=np.zeros(3))
+
+
+def write_floats(data):
+    os.mkdir("data")
+    write_tfrecord("data/x-00000.tfrecord", data[:30])
+    write_tfrecord("data/x-00001.tfrecord", data[30:])
+
+
+def write_raw(data):
+    os.makedirs("data/deep")
+    write_tfrecord("data/deep/x.tfrecord", [value.tobytes() for value in data], "raw")
+
+
+def write_uneven_bins(data):
+    os.mkdir("data")
+    data[:10].tofile("data/1.bin")
+    data[10:].tofile("data/2.bin")
+
+
+KINDS = {
+    "npy": (write_npy, {}),
+    "npz": (write_npz, {"data_dir": "data.npz"}),
+    "floats": (write_floats, {}),
+    "raw": (write_raw, {"tfrecord_key": "raw"}),
+    "bins": (write_uneven_bins, {}),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_kinds(kind, capfd):
+    """Each kind of file gives the same samples."""
+    write, more = KINDS[kind]
+    write(np.concatenate(batches()))
+    assert run(batch_num="2", **more) == 0
+    assert " 64 samples in " in "".join(capfd.readouterr())
+    assert Path("record.txt").read_bytes() == by_script(batches())
+
+
+def encode(picture, form="png"):
+    with tf.Graph().as_default(), v1.Session() as session:
+        return session.run(getattr(v1.image, "encode_" + form)(picture))
+
+
+def bytes_of(count, height=8, width=8, channels=3):
+    return np.random.RandomState(3).randint(0, 256, (count, height, width, channels)).astype(np.uint8)
+
+
+def taken(shape, path, how=None, dtype=F32, count=None):
+    of = samples.Input("x:0", (1,) + shape, np.dtype(dtype), path)
+    source = samples.open_source(of, how)
+    return source.take(count or source.count)
+
+
+def test_pictures(capfd):
+    """A folder of pictures, prepared as stated; the same from TFRecords."""
+    pictures = bytes_of(32)
+    os.mkdir("data")
+    for i, picture in enumerate(pictures):
+        Path("data/{:02}.png".format(i)).write_bytes(encode(picture))
+    assert run(picture_mean="127.5", picture_scale="0.0078431", picture_order="BGR") == 0
+    assert "data: 32 samples in 32 picture files for input:0: stretched to the shape, BGR, (byte - 127.5) * 0.0078431" in (
+        "".join(capfd.readouterr())
+    )
+    prepared = (pictures[..., ::-1].astype(F32) - F32(127.5)) * F32(0.0078431)
+    assert Path("record.txt").read_bytes() == by_script([prepared])
+    write_tfrecord("p.tfrecord", [encode(picture) for picture in pictures], "image/encoded")
+    assert np.array_equal(taken((8, 8, 3), "p.tfrecord"), pictures.astype(F32))
+
+
+def bilinear(picture, height, width):
+    """Half-pixel centres, in double."""
+    def weights(to, have):
+        at = np.clip((np.arange(to) + 0.5) * have / to - 0.5, 0, None)
+        low = np.minimum(at.astype(int), have - 1)
+        matrix = np.zeros((to, have))
+        np.add.at(matrix, (np.arange(to), low), 1 - (at - low))
+        np.add.at(matrix, (np.arange(to), np.minimum(low + 1, have - 1)), at - low)
+        return matrix
+
+    rows, columns = weights(height, picture.shape[0]), weights(width, picture.shape[1])
+    return np.einsum("ab,bdc,ed->aec", rows, picture.astype(float), columns)
+
+
+def test_preparation_of_pictures():
+    picture = bytes_of(1, 20, 31)[0]
+    Path("p.png").write_bytes(encode(picture))
+    stretched = taken((9, 7, 3), "p.png")[0]
+    assert np.abs(stretched - bilinear(picture, 9, 7)).max() < 1e-3
+    # 9 x 7 covers 20 x 16 of 20 x 31
+    crop = taken((9, 7, 3), "p.png", Preparation(resize="crop"))[0]
+    assert np.abs(crop - bilinear(picture[:, 7:23], 9, 7)).max() < 1e-3
+    first = taken((3, 20, 31), "p.png", Preparation(mean=(1, 2, 3), scale=(2.0, 1.0, 0.5)))[0]
+    assert np.array_equal(first, ((picture - F32([1, 2, 3])) * F32([2, 1, 0.5])).transpose(2, 0, 1))
+    assert np.array_equal(taken((20, 31, 3), "p.png", dtype=np.uint8)[0], picture)
+    gray = bytes_of(1, 6, 6, 1)[0]
+    Path("g.png").write_bytes(encode(gray))
+    assert np.array_equal(taken((6, 6, 1), "g.png")[0], gray)
+    Path("p.jpg").write_bytes(encode(picture, "jpeg"))
+    assert taken((20, 31, 3), "p.jpg").shape == (1, 20, 31, 3)
+
+
+# ---- evaluators ----
+
+EVALUATOR = """
+import amct_tensorflow.common.cmd_line_utils.data_handler as data_handler
+import tensorflow as tf
+v1 = tf.compat.v1
+
+
+class Evaluator(object):
+    def calibration(self, graph, infer_output):
+        with v1.Session() as session:  # of the default graph
+            session.run(v1.global_variables_initializer())
+            for feed in data_handler.load_data({'input:0': [32, 8, 8, 3]}, ['./data'], ['float32'], 2):
+                session.run(infer_output, feed_dict=feed)
+
+
+chosen = Evaluator()
+"""
+
+
+def by_evaluator(text, **more):
+    Path("e.py").write_text(text)
+    return run(evaluator="e.py", input_shape=None, data_dir=None, data_types=None, **more)
+
+
+def test_evaluator():
+    write_bins()
+    assert by_evaluator(EVALUATOR, batch_num="2") == 0
+    assert Path("record.txt").read_bytes() == by_script(batches())
+    feeds = list(data_handler.load_data({"input": list(BATCH)}, ["data"], ["float32"], 2))
+    assert np.array_equal(feeds[1]["input:0"], batches()[1])
+
+
+@pytest.mark.parametrize(
+    "text, code, said",
+    [
+        ("", 2, "e.py: no instances with calibration(self, graph, outputs), where one is wanted"),
+        (EVALUATOR + "other = Evaluator()", 2, "2 instances with calibration"),
+        ("import nothing_of_that_name", 1, "No module named 'nothing_of_that_name'"),
+        (EVALUATOR.replace("session.run(infer", "1 / 0; session.run(infer"), 1, "ZeroDivisionError"),
+        (EVALUATOR.replace("['float32'], 2", "['float32'], 1"), 1, "holds no factors"),
+        (EVALUATOR.replace("session.run(v1", "raise KeyboardInterrupt; session.run(v1"), 130, "interrupted: nothing was"),
+    ],
+)
+def test_evaluators_that_do_not(text, code, said, capfd):
+    write_bins()
+    assert by_evaluator(text, batch_num="2") == code
+    assert said in capfd.readouterr().err
+    assert nothing_written()
+
+
+# ---- convert ----
+
+
+def test_convert(capfd):
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 4], name="x")
+        fake = tf.quantization.fake_quant_with_min_max_args
+        w = tf.constant(np.linspace(-1, 1, 8, dtype=F32).reshape(4, 2))
+        tf.matmul(fake(x, -2.0, 2.0), fake(w, -1.0, 1.0, 8, True), name="y")
+    models.write_pb(graph.as_graph_def(), "qat.pb")
+    assert main("convert --mod qat.pb outputs=y:0 --save_path=q --rec=r.txt".split()) == 0
+    assert models.op_types(models.load("q_quantized.pb"))["y_quantized"] == "MatMul"
+    assert models.read_record("r.txt")["y"]["scale_w"] == [pytest.approx(1 / 127)]
+    assert main("convert --model m.pb --outputs softmax --save_path=f".split()) == 1
+    assert "amct_tensorflow: m.pb holds no fake quantization" in capfd.readouterr().err
+    assert not os.path.exists("f_quantized.pb")
+
+
+# ---- the command line ----
+
+
+def test_spellings():
+    wanted = {"model": "a=b", "save_path": "p", "outputs": "x:0;y:0"}
+    for text in (
+        "--model a=b --save_path p --outputs x:0;y:0",
+        "--model=a=b --save-path=p --outputs=x:0;y:0",
+        "model=a=b save_path=p outputs=x:0;y:0",
+        "--m a=b --s=p o=x:0;y:0",
+    ):
+        assert options.parse("convert", text.split()) == wanted
+    for text in ("--help", "-h", "--h", "--m x --he"):
+        assert options.parse("convert", text.split()) is None
+
+
+USAGE = {
+    "": "--model M.pb is missing",
+    "--model": "--model: M.pb is missing",
+    "--model=": "--model: the value is empty",
+    "--frob 1": "--frob: no such option",
+    "frob=1": "frob: no such option",
+    "=1": "=: no such option",
+    "frob": '"frob" is no option',
+    "--model a model=b": "--model is given twice",
+    "--pict 1": "--pict may mean --picture_mean and --picture_scale",
+    "--picture_order RBG": '--picture_order: "RBG" is neither RGB nor BGR',
+    "--model a --save p --out o": "--input_shape \"x:N,H,W,C\", or --evaluator, is missing",
+    "--model a --save p --out o --eva e --data_dir d": "--evaluator stands instead of --data_dir: give one",
+}
+
+
+@pytest.mark.parametrize("text", sorted(USAGE))
+def test_usage(text, capfd):
+    assert main(["calibration"] + text.split()) == 2
+    hint = "amct_tensorflow: {}; see 'amct_tensorflow calibration --help'\n"
+    assert capfd.readouterr().err == hint.format(USAGE[text])
+
+
+def test_help(capfd):
+    """Within 80 columns and 40 lines, for both commands and the program; each option is in it."""
+    assert main([]) == 2
+    listed = capfd.readouterr().err
+    for arguments in (["--help"], ["help"], ["-h"]):
+        assert main(arguments) == 0
+        assert capfd.readouterr().out == listed
+    for command in options.COMMANDS:
+        assert command.name in listed
+        assert main([command.name, "--help"]) == main(["help", command.name]) == 0
+        text, again = capfd.readouterr().out[:: 1], options.help_text(command)
+        assert text == 2 * again
+        assert all("--{} ".format(option.name) in again for option in options.of_command(command.name))
+        assert len(again.splitlines()) <= 40 and max(map(len, again.splitlines())) <= 80
+    assert main(["frobnicate"]) == 2
+    assert capfd.readouterr().err == "amct_tensorflow: \"frobnicate\" is no command; see 'amct_tensorflow --help'\n"
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == "amct_tensorflow {}\n".format(amct.__version__)
+
+
+# ---- what fails ----
+
+
+def cut_short(data):
+    write_tfrecord("x.tfrecord", data)
+    Path("x.tfrecord").write_bytes(Path("x.tfrecord").read_bytes()[:-5])
+
+
+def spoilt(data):
+    write_tfrecord("x.tfrecord", data)
+    text = bytearray(Path("x.tfrecord").read_bytes())
+    text[2000] ^= 1
+    Path("x.tfrecord").write_bytes(bytes(text))
+
+
+def png(path, data=b"no picture"):
+    os.mkdir("data")
+    Path(path).write_bytes(data)
+
+
+def mixed(data):
+    write_uneven_bins(data)
+    np.save("data/x.npy", data)
+
+
+# what is written, changed options, exit code, words
+FAILURES = {
+    "no model": (None, {"model": "none.pb"}, 1, "none.pb: No such file"),
+    "no pb": (lambda d: Path("bad.pb").write_bytes(b"no graph"), {"model": "bad.pb"}, 1, "bad.pb: no GraphDef"),
+    "output": (None, {"outputs": "nothing:0"}, 2, '--outputs: the model has no tensor "nothing:0"'),
+    "port": (None, {"outputs": "softmax:3"}, 2, 'no tensor "softmax:3"'),
+    "names": (None, {"outputs": "softmax;"}, 2, "--outputs: an empty name"),
+    "input": (None, {"input_shape": "in:32,8,8,3"}, 2, 'no tensor "in:0"; its inputs: input'),
+    "shape": (None, {"input_shape": "input:32,8,8,4"}, 2, "[32, 8, 8, 4] for input:0, whose shape is"),
+    "no shape": (None, {"input_shape": "input"}, 2, '"input" is not like'),
+    "sizes": (None, {"input_shape": "input:0,8,8,3"}, 2, "sizes over 0 are wanted"),
+    "twice": (None, {"input_shape": SHAPE + ";" + SHAPE, "data_types": "float32;float32", "data_dir": "a;b"}, 2, "named twice"),
+    "type": (None, {"data_types": "float33"}, 2, '"float33" is no type'),
+    "other type": (None, {"data_types": "float64"}, 2, "float64 for input:0, which is float32"),
+    "lists": (None, {"data_dir": "data;data"}, 2, "2 data_dir for 1 inputs"),
+    "batch_num": (None, {"batch_num": "0"}, 2, '"0" is not a number over 0'),
+    "config": (write_uneven_bins, {"calibration_config": "none.cfg"}, 1, "none.cfg"),
+    "save_path": (None, {"save_path": "p" * 300}, 1, "--save_path: the file name is longer"),
+    "no folder": (None, {"data_dir": "none"}, 1, "none: no such file or folder"),
+    "empty folder": (lambda d: os.mkdir("data"), {}, 1, "data: no calibration data"),
+    "mixed": (mixed, {}, 2, "data: of two kinds"),
+    "few": (lambda d: write_uneven_bins(d[:40]), {"batch_num": "2"}, 2, "data: 40 samples, where 2 batches of 32 take 64"),
+    "bytes": (lambda d: png("data/x.bin", b"12345"), {}, 1, "data/x.bin: 5 bytes are not a number of samples of float32"),
+    "npy": (lambda d: png("data/x.npy"), {}, 1, "data/x.npy: "),
+    "npy shape": (lambda d: np.save("x.npy", d[:, :7]), {"data_dir": "x.npy"}, 1, "shape [64, 7, 8, 3], where samples of [8, 8, 3]"),
+    "npy type": (lambda d: np.save("x.npy", d.astype(complex)), {"data_dir": "x.npy"}, 1, "x.npy: complex128"),
+    "pickle": (lambda d: np.save("x.npy", np.array([{}]), allow_pickle=True), {"data_dir": "x.npy"}, 1, "x.npy: "),
+    "npz names": (lambda d: np.savez("x.npz", a=d, b=d), {"data_dir": "x.npz"}, 1, 'x.npz: no array "input" among a, b'),
+    "picture": (lambda d: png("data/x.png"), {"input_shape": "input:1,8,8,3"}, 1, "data/x.png: no picture that can be read"),
+    "mean": (None, {"picture_mean": "1,2"}, 2, '--picture_mean: "1,2" is neither one finite number nor three'),
+    "cut short": (cut_short, {"data_dir": "x.tfrecord"}, 1, "x.tfrecord: no TFRecord file, or cut short: record 63 ends"),
+    "spoilt": (spoilt, {"data_dir": "x.tfrecord"}, 1, "x.tfrecord: record 2: corrupted record"),
+    "key": (lambda d: write_tfrecord("x.tfrecord", d, "other"), {"data_dir": "x.tfrecord"}, 1, 'no feature "input" among other'),
+    "values": (lambda d: write_tfrecord("x.tfrecord", d[:, 0]), {"data_dir": "x.tfrecord"}, 1, '"input": 24 values for 192'),
+    "no example": (lambda d: png("data/x.tfrecord", b""), {}, 1, "data/x.tfrecord: no records"),
+    "infinite": (lambda d: write_uneven_bins(d * F32(np.inf)), {}, 1, "TensorFlow: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(FAILURES))
+def test_failures(case, capfd):
+    """The exit code, one line that names what is wrong, and nothing written."""
+    write, more, code, said = FAILURES[case]
+    if write:
+        write(np.concatenate(batches()))
+    assert run(**more) == code
+    error = capfd.readouterr().err
+    assert "amct_tensorflow: " in error and said in error, error
+    assert nothing_written()
+
+
+SLEEPER = """
+import time
+
+
+class Evaluator(object):
+    def calibration(self, graph, infer_output):
+        open("started", "w").close()
+        time.sleep(60)
+
+
+chosen = Evaluator()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_stopped(sent):
+    """Whatever stops it, nothing is half written; Ctrl-C says so."""
+    Path("e.py").write_text(SLEEPER)
+    command = "calibration --model m.pb --outputs softmax --save_path out/m --record_file record.txt --evaluator e.py"
+    process = subprocess.Popen([sys.executable, "-m", "amct_tensorflow"] + command.split(), stderr=subprocess.PIPE)
+    while not os.path.exists("started") and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(sent)
+    said = process.communicate()[1].decode()
+    assert process.returncode == (130 if sent == signal.SIGINT else -sent)
+    assert said.endswith("interrupted: nothing was written\n") == (sent == signal.SIGINT)
+    assert nothing_written()
+
+
+# ---- progress ----
+
+
+def test_bar(monkeypatch, capsys):
+    assert progress.bar(0, 4, 0) == "[" + 30 * "." + "] 0/4  0:00 so far, ? left"
+    assert progress.bar(1, 4, 30) == "[" + 7 * "#" + 23 * "." + "] 1/4  0:30 so far, 1:30 left"
+    assert progress.bar(4, 4, 3725) == "[" + 30 * "#" + "] 4/4  1:02:05 so far, 0:00 left"
+    assert list(progress.shown(range(100), 100, "work")) == list(range(100))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10 and lines[4].startswith("work [###############...............] 50/100")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    list(progress.shown(range(3), 3, "work"))
+    assert capsys.readouterr().err.startswith("\r")
