@@ -343,9 +343,7 @@ def convert_qat_model(
     error = _Error()
     record = None if record_file is None else _path(record_file)
     names = _strings(outputs)
-    status = _lib.amct_convert_qat_model(
-        _path(pb_model), names, _path(save_path), record, error
-    )
+    status = _lib.amct_convert_qat_model(_path(pb_model), names, _path(save_path), record, error)
     _check(status, error)
 
 

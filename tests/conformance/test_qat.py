@@ -19,8 +19,9 @@ FAKE = re.compile("^FakeQuantWithMinMax")
 # ---- pieces ----
 
 
-def fake(x, low, high, narrow=False, bits=8, kind="Vars", name=None):
+def fake(x, low, high, narrow=False, kind="Vars", **more):
     """A fake quantization of one of the three kinds; of a list of ranges, by channel."""
+    bits, name = more.get("bits", 8), more.get("name")
     if np.ndim(low):
         function = tf.quantization.fake_quant_with_min_max_vars_per_channel
         return function(x, tf.constant(low, tf.float32), tf.constant(high, tf.float32), bits, narrow, name=name)

@@ -42,7 +42,7 @@ def inputs_of(
                     len(given), what, len(shapes)
                 )
             )
-    inputs = []
+    inputs: List[samples.Input] = []
     for (name, shape), type_name, path in zip(shapes, data_types, paths):
         if not shape or any(size <= 0 for size in shape):
             raise ArgumentError(
@@ -134,13 +134,9 @@ def _batch_count(values: Dict[str, str]) -> Optional[int]:
     return int(text)
 
 
-def _configure(
-    values: Dict[str, str], graph: Any, config: str, batch_num: Optional[int]
-) -> int:
+def _configure(values: Dict[str, str], graph: Any, config: str, batch_num: Optional[int]) -> int:
     """Writes the configuration; how many batches it asks for. `batch_num` outranks a file's."""
-    create_quant_config(
-        config, graph, None, batch_num or 1, True, values.get("calibration_config")
-    )
+    create_quant_config(config, graph, None, batch_num or 1, True, values.get("calibration_config"))
     with open(config, encoding="utf-8") as file:
         content = json.load(file)
     if batch_num and content["batch_num"] != batch_num:

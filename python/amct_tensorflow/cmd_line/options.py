@@ -120,9 +120,10 @@ OPTIONS = (
 
 
 class UsageError(Exception):
-    """The command line cannot be; `command` is the one whose help shows how."""
+    """The command line cannot be."""
 
     def __init__(self, command: str, text: str) -> None:
+        """`command` is the one whose help shows how; "" for that of the program."""
         super().__init__("{}; see '{} {}--help'".format(text, PROGRAM, command and command + " "))
 
 
@@ -246,4 +247,6 @@ def _need(option: Option) -> str:
 
 def _table(rows: List[Tuple[str, str]]) -> str:
     width = max(len(left) for left, _ in rows) + 4
-    return "".join("  {:{}}{}\n".format(left, width - 2, _wrapped(text, width)) for left, text in rows)
+    return "".join(
+        "  {:{}}{}\n".format(left, width - 2, _wrapped(text, width)) for left, text in rows
+    )

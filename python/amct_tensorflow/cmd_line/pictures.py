@@ -47,7 +47,7 @@ def preparation(values: Dict[str, str]) -> Preparation:
     return Preparation(
         order=values.get("picture_order", "RGB"),
         resize=values.get("picture_resize", "stretch"),
-        **numbers
+        **numbers,
     )
 
 
@@ -55,6 +55,7 @@ class Decoder:
     """Turns encoded pictures into samples of a shape, [H, W, C] or [C, H, W]."""
 
     def __init__(self, shape: Tuple[int, ...], dtype: Any, how: Preparation, what: str) -> None:
+        """ArgumentError, naming `what`, if the shape is not that of a picture."""
         if len(shape) != 3 or not ({shape[0], shape[2]} & {1, 3}):
             raise ArgumentError(
                 "{}: pictures do not fit a sample of shape {}: [H, W, C] or [C, H, W] with C 1 "
@@ -90,10 +91,14 @@ class Decoder:
             picture = self._session.run(self._picture, {self._encoded: encoded})
         except tf.errors.OpError as error:
             reason = str(error.message).split("\n")[0]
-            raise FormatError("{}: no picture that can be read: {}".format(label, reason)) from error
+            raise FormatError(
+                "{}: no picture that can be read: {}".format(label, reason)
+            ) from error
         if self._how.order == "BGR":
             picture = picture[..., ::-1]
-        picture = (picture - np.float32(self._how.mean)) * np.float32(self._how.scale)
+        picture = (picture - np.asarray(self._how.mean, np.float32)) * np.asarray(
+            self._how.scale, np.float32
+        )
         if self._dtype.kind in "iu":
             limits = np.iinfo(self._dtype)
             picture = np.clip(np.rint(picture), limits.min, limits.max)

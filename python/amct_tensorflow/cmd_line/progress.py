@@ -14,7 +14,9 @@ _SECONDS = 0.1  # between two drawings
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 0.5), 60)
     hours, minutes = divmod(minutes, 60)
-    return "{}:{:02}:{:02}".format(hours, minutes, rest) if hours else "{}:{:02}".format(minutes, rest)
+    return (
+        "{}:{:02}:{:02}".format(hours, minutes, rest) if hours else "{}:{:02}".format(minutes, rest)
+    )
 
 
 def bar(done: int, total: int, seconds: float) -> str:
@@ -35,7 +37,9 @@ def shown(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         yield item
         now = time.monotonic()
         last = done == total
-        if not (last or (live and now - drawn >= _SECONDS) or (not live and 10 * done // total > tenths)):
+        if not (
+            last or (live and now - drawn >= _SECONDS) or (not live and 10 * done // total > tenths)
+        ):
             continue
         drawn, tenths = now, 10 * done // total
         line = "{} {}".format(what, bar(done, total, now - began))

@@ -33,7 +33,7 @@ class _Part(NamedTuple):
     """Samples of a file; read(first, count) is called in order."""
 
     label: str
-    count: int
+    samples: int
     read: Callable[[int, int], np.ndarray]
 
 
@@ -41,9 +41,10 @@ class Source:
     """The samples of an input, over all its files."""
 
     def __init__(self, kind: str, parts: List[_Part]) -> None:
+        """Of files of a kind, in order."""
         self.kind = kind
         self.files = len(parts)
-        self.count = sum(part.count for part in parts)
+        self.count = sum(part.samples for part in parts)
         self._parts = iter(parts)
         self._part: Optional[_Part] = None
         self._at = 0
@@ -52,9 +53,9 @@ class Source:
         """The next samples, along a new first axis."""
         pieces = []
         while count > 0:
-            if self._part is None or self._at == self._part.count:
+            if self._part is None or self._at == self._part.samples:
                 self._part, self._at = next(self._parts), 0
-            some = min(count, self._part.count - self._at)
+            some = min(count, self._part.samples - self._at)
             pieces.append(self._part.read(self._at, some))
             self._at += some
             count -= some
@@ -158,7 +159,9 @@ def _array_part(of: Input, path: str) -> _Part:
         raise FormatError(
             "{}: {}, which --data_types {} does not hold".format(path, array.dtype, of.dtype)
         )
-    return _Part(path, array.shape[0], lambda first, count: array[first : first + count].astype(of.dtype))
+    return _Part(
+        path, array.shape[0], lambda first, count: array[first : first + count].astype(of.dtype)
+    )
 
 
 def _member(of: Input, path: str, archive: Any) -> np.ndarray:
@@ -209,9 +212,7 @@ def _count_records(path: str) -> int:
     return count
 
 
-def _tfrecord_part(
-    of: Input, path: str, how: Optional[Preparation], key: Optional[str]
-) -> _Part:
+def _tfrecord_part(of: Input, path: str, how: Optional[Preparation], key: Optional[str]) -> _Part:
     state: Dict[str, Any] = {}
 
     def sample(index: int) -> np.ndarray:
