@@ -98,6 +98,7 @@ def dictionaries() -> Dict[str, List[str]]:
         "config": config,
         "cfg": cfg,
         "deploy": text + record + ["\n---\n"],
+        "qat": text + ["num_bits=", "narrow_range=", "min=", "max="],
     }
 
 
@@ -165,12 +166,42 @@ STATS = """layer { key: "a/b" record: "0123456789abcdef" weights: "fedcba9876543
 layer < key: "c" taps: 1 >
 """
 
+FAKE = """x = Placeholder() {shape=[?,8,8,3]}
+w = Const() {value=float[3,3,3,4](ramp)}
+k = Const() {value=float[4](4,2,1,3)}
+e = Const() {value=float[](0.5)}
+b = Const() {value=float[4](4,-2,1,3)}
+s = Const() {value=int32[2](-1,4)}
+k/sum = AddV2(k, e)
+k/root = Rsqrt(k/sum)
+k/flat = Reshape(k/root, s)
+w/folded = Mul(w, k/flat)
+high = Const() {value=float[](65)}
+high/read = Identity(high)
+low = Const() {value=float[](-62.5)}
+lows = Const() {value=float[4](-62.5,-1,-65,-8)}
+highs = Const() {value=float[4](62.5,1,65,8)}
+x/fake = FakeQuantWithMinMaxVars(x, low, high/read) {num_bits=8}
+w/fake = FakeQuantWithMinMaxVars(w/folded, low, high/read) {narrow_range=true}
+conv = Conv2D(x/fake, w/fake) {strides=[1,1,1,1], padding="SAME"}
+sum = Add(conv, k/root)
+sum/fake = FakeQuantWithMinMaxArgs(sum) {min=-9.0, max=8.0}
+pool = MaxPool(sum/fake) {ksize=[1,2,2,1], strides=[1,2,2,1], padding="SAME"}
+v = Const() {value=float[1,1,4,4](ramp)}
+v/fake = FakeQuantWithMinMaxVarsPerChannel(v, lows, highs)
+last = Conv2D(pool, v/fake) {strides=[1,1,1,1], padding="SAME"}
+bias = BiasAdd(last, b)
+both = Add(bias, sum/fake)
+prob = Softmax(both)
+"""
+
 
 def seeds(text_to_pb: str) -> Dict[str, bytes]:
     """Path under corpus/ -> content."""
     found = {
         "cfg/seed_messages": CFG.encode(),
         "cfg/seed_older": OLDER_CFG.encode(),
+        "qat/seed_fake": FAKE.encode(),
         "record/seed_fields": RECORD.encode(),
         "record/seed_stats": STATS.encode(),
         "record/seed_small": tree.read(Path("tests/data/record_small.txt")).encode(),

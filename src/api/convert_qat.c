@@ -100,7 +100,8 @@ static amct_status convert(flow *f, const char *pb_model, amct_strings outputs,
   AMCT_TRY(fuse(f, outputs, err));
   layers = f->study.layers.count;
   AMCT_TRY(deploy(f, pb_model, outputs, &quantized, err));
-  if (record_file) AMCT_TRY(amct_record_write(&f->record, record_file, err));
+  f->products.record = &f->record;
+  f->products.record_path = record_file;
   AMCT_TRY(amct_products_write(&f->products, f->study.graph, k_module, err));
   amct_log(AMCT_LOG_INFO, k_module, "%zu of %zu layers are quantized", quantized, layers);
   amct_log(AMCT_LOG_INFO, k_module, "The model is saved in %s", f->products.pb_path);

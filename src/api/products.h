@@ -4,16 +4,18 @@
 #ifndef AMCT_PRODUCTS_H
 #define AMCT_PRODUCTS_H
 
-#include "graph/graph.h"
+#include "factors/record.h"
 
 typedef struct amct_products {
   const char *pb_path, *json_path;
+  const char *record_path; /* NULL: it is not written */
+  const amct_record *record;
 } amct_products;
 
 /** Their paths, in the arena. AMCT_INVALID_ARGUMENT: no save_path. */
 AMCT_NODISCARD amct_status amct_products_name(amct_products *products, amct_arena *arena,
                                               const char *save_path, amct_error *err);
-/** Writes both, or neither; says so in the log. */
+/** Writes all of them, or none; a warning for those that are there. */
 AMCT_NODISCARD amct_status amct_products_write(const amct_products *products,
                                                const amct_graph *graph,
                                                const char *module, amct_error *err);

@@ -138,10 +138,18 @@ static inline amct_status run_retrain_save(const net *n, amct_error *err) {
       temp_path(&n->folder, "trained.txt"), temp_path(&n->folder, "made/model"), err);
 }
 
+static inline amct_status run_convert_qat(const net *n, amct_error *err) {
+  const char *const names[] = {"prob"};
+  return amct_convert_qat_model(
+      temp_path(&n->folder, "fake.pb"), (amct_strings){names, 1},
+      temp_path(&n->folder, "made/model"), temp_path(&n->folder, "made/record.txt"), err);
+}
+
+enum { TARGETS = 3 };
 typedef struct call {
   const char *name;
   amct_status (*run)(const net *n, amct_error *err);
-  const char *targets[2]; /* in the order in which they are replaced; NULL: none */
+  const char *targets[TARGETS]; /* in the order in which they are replaced; NULL: none */
 } call;
 
 static const call k_calls[] = {
@@ -154,6 +162,9 @@ static const call k_calls[] = {
     {"save_quant_retrain_model",
      run_retrain_save,
      {"made/model_quant.json", "made/model_quantized.pb"}},
+    {"convert_qat_model",
+     run_convert_qat,
+     {"made/record.txt", "made/model_quant.json", "made/model_quantized.pb"}},
     {"fuse_model", run_fuse, {"made/model_fused.pb"}},
     {"export_stock", run_export_stock, {"made/model_stock.pb"}},
     {"describe_plan", run_describe, {NULL}},

@@ -41,7 +41,7 @@ static inline void prepare(const net *n, const call *c, bool present) {
   if (!present) return;
   assert_int_equal(amct_output_make_parents(temp_path(&n->folder, "made/x"), NULL),
                    AMCT_OK);
-  for (size_t i = 0; i < 2 && c->targets[i]; i++)
+  for (size_t i = 0; i < TARGETS && c->targets[i]; i++)
     temp_write(temp_path(&n->folder, c->targets[i]), "old");
 }
 
@@ -52,7 +52,7 @@ static inline content old_content(bool present) {
 
 /* What the call writes when nothing fails. */
 typedef struct results {
-  content at[2];
+  content at[TARGETS];
 } results;
 
 static inline results run_unharmed(const net *n, const call *c) {
@@ -60,7 +60,7 @@ static inline results run_unharmed(const net *n, const call *c) {
   results r = {{{NULL, 0}}};
   prepare(n, c, false);
   if (c->run(n, &err) != AMCT_OK) fail_msg("%s: %s", c->name, err.text);
-  for (size_t i = 0; i < 2 && c->targets[i]; i++) {
+  for (size_t i = 0; i < TARGETS && c->targets[i]; i++) {
     r.at[i] = read_content(n, c->targets[i]);
     assert_true(r.at[i].size > 0);
   }

@@ -72,6 +72,24 @@ static const char k_trained_net[] =
     "fc/ARQ/ArqRetrain = ArqRetrain(m) {layer_name=\"fc\"}\n"
     "fc = MatMul(fc/ULQ/Ulq, fc/ARQ/ArqRetrain)\n"
     "prob = Softmax(fc)\n";
+/* The network as TensorFlow's own quantization-aware training leaves it. */
+static const char k_fake_net[] =
+    "x = Placeholder() {shape=[?,8,8,3]}\n"
+    "w = Const() {value=float[3,3,3,4](ramp)}\n"
+    "k = Const() {value=float[4](4,2,1,3)}\n"
+    "e = Const() {value=float[](0.5)}\n"
+    "k/sum = AddV2(k, e)\n"
+    "k/root = Rsqrt(k/sum)\n"
+    "w/folded = Mul(w, k/root)\n"
+    "high = Const() {value=float[](65)}\n"
+    "high/read = Identity(high)\n"
+    "low = Const() {value=float[](-62.5)}\n"
+    "x/fake = FakeQuantWithMinMaxVars(x, low, high/read) {num_bits=8}\n"
+    "w/fake = FakeQuantWithMinMaxVars(w/folded, low, high/read) {narrow_range=true}\n"
+    "conv = Conv2D(x/fake, w/fake) {strides=[1,1,1,1], padding=\"SAME\"}\n"
+    "sum = Add(conv, k/root)\n"
+    "sum/fake = FakeQuantWithMinMaxArgs(sum) {min=-9.0, max=8.0}\n"
+    "prob = Softmax(sum/fake)\n";
 static const char k_trained_record[] =
     FACTORS("conv", FOUR_WEIGHTS) FACTORS("fc", ONE_WEIGHT);
 static const char k_retrain_config[] =
@@ -116,6 +134,7 @@ static inline int net_make(void **state) {
   temp_write(temp_path(&n->folder, "config.json"), k_config);
   temp_write(temp_path(&n->folder, "simple.cfg"), k_cfg);
   write_graph(n, "trained.pb", amct_slice_of(k_trained_net));
+  write_graph(n, "fake.pb", amct_slice_of(k_fake_net));
   temp_write(temp_path(&n->folder, "trained.txt"), k_trained_record);
   temp_write(temp_path(&n->folder, "retrain.json"), k_retrain_config);
   temp_write(temp_path(&n->folder, "retrain.cfg"), k_retrain_cfg);

@@ -7,9 +7,11 @@
 #include "fault/fault_files.h"
 #include "fault/faulty_calls.h"
 
-/* save_model has two files: the first stays when the rename of the second fails. */
-static bool is_second_rename(const call *c, faulty_call which, unsigned nth) {
-  return which == FAULTY_rename && nth == 2 && c->targets[1] != NULL;
+/* save_model has several files: the first ones stay when the rename of a later one fails.
+ */
+static bool is_renamed_before(const call *c, size_t i, faulty_call which, unsigned nth) {
+  return which == FAULTY_rename && i + 1 < nth && nth <= TARGETS &&
+         c->targets[nth - 1] != NULL;
 }
 
 static void check_target(const net *n, const call *c, size_t i, content wanted) {
@@ -28,8 +30,8 @@ static bool fail_one(const net *n, const call *c, const results *wanted, bool pr
   const bool failed = faulty_stop();
   if (status != AMCT_OK && (status != AMCT_IO || !failed))
     fail_msg("%s: %s %u: %s", c->name, faulty_name(which), nth, err.text);
-  for (size_t i = 0; i < 2 && c->targets[i]; i++) {
-    const bool made = status == AMCT_OK || (i == 0 && is_second_rename(c, which, nth));
+  for (size_t i = 0; i < TARGETS && c->targets[i]; i++) {
+    const bool made = status == AMCT_OK || is_renamed_before(c, i, which, nth);
     check_target(n, c, i, made ? wanted->at[i] : old_content(present));
     files += made || present;
   }
@@ -70,7 +72,7 @@ static void calls_are_interrupted(void **state) {
     const amct_status status = c->run(*state, &err);
     assert_true(faulty_stop());
     if (status != AMCT_OK) fail_msg("%s: %s", c->name, err.text);
-    for (size_t k = 0; k < 2 && c->targets[k]; k++)
+    for (size_t k = 0; k < TARGETS && c->targets[k]; k++)
       check_target(*state, c, k, wanted.at[k]);
     amct_calib_reset();
     free_results(&wanted);
@@ -100,12 +102,12 @@ static void kill_at_each(const net *n, const call *c, bool present) {
     amct_error err = {0};
     prepare(n, c, present);
     killed = kill_child(n, c, nth);
-    for (size_t i = 0; i < 2 && c->targets[i]; i++)
+    for (size_t i = 0; i < TARGETS && c->targets[i]; i++)
       if (!killed || !has_content(n, c->targets[i], old_content(present)))
         check_target(n, c, i, wanted.at[i]);
     /* what the dead left does not stand in the way */
     assert_int_equal(c->run(n, &err), AMCT_OK);
-    for (size_t i = 0; i < 2 && c->targets[i]; i++)
+    for (size_t i = 0; i < TARGETS && c->targets[i]; i++)
       check_target(n, c, i, wanted.at[i]);
     amct_calib_reset();
   }

@@ -12,7 +12,7 @@ typedef struct round {
 
 static void check_files(const round *r, amct_status status, uint64_t n) {
   int files = 0;
-  for (size_t i = 0; i < 2 && r->c->targets[i]; i++) {
+  for (size_t i = 0; i < TARGETS && r->c->targets[i]; i++) {
     const content expected =
         status == AMCT_OK ? r->wanted->at[i] : old_content(r->present);
     if (!has_content(r->n, r->c->targets[i], expected))
