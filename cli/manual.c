@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The table for bash and for man. */
+/* The table for man. */
 #include "amct/quantize.h"
 
 #include "help.h"
-#include "parse.h"
 
-#include <string.h>
+#include <stdio.h>
 
 /* Text for troff. */
 static void put(const char *text) {
@@ -76,63 +75,5 @@ cli_status cli_run_manual(const cli_call *call) {
   for (size_t i = 0; i < k_example_count; i++)
     put_line("", k_examples[i].line);
   fputs(".fi\n", stdout);
-  return CLI_DONE;
-}
-
-static bool takes_file(const cli_option *option) {
-  return option->kind == CLI_FILE || option->kind == CLI_PAIR;
-}
-
-/* Several commands may have an option of that name. */
-static bool came_before(int place) {
-  for (int i = 0; i < place; i++)
-    if (takes_file(&k_options[i]) &&
-        strcmp(k_options[i].name, k_options[place].name) == 0)
-      return true;
-  return false;
-}
-
-/* The words behind which a file stands. */
-static void print_file_options(void) {
-  const char *separator = "";
-  for (int i = 0; i < CLI_OPTIONS; i++) {
-    if (!takes_file(&k_options[i]) || came_before(i)) continue;
-    printf("%s--%s", separator, k_options[i].name);
-    separator = "|";
-  }
-}
-
-static void print_words(cli_command_id command) {
-  for (int i = 0; i < CLI_OPTIONS; i++)
-    if (cli_has_option(command, &k_options[i])) printf(" --%s", k_options[i].name);
-  for (int i = 0; i < CLI_COMMANDS && command == CLI_help; i++)
-    printf(" %s", k_commands[i].name);
-  if (command == CLI_completion) fputs(" bash", stdout);
-}
-
-cli_status cli_run_completion(const cli_call *call) {
-  if (strcmp(call->operands.at[0], "bash") != 0)
-    return cli_usage(CLI_completion, "%s: bash is the shell that is known",
-                     call->operands.at[0]);
-  fputs("# bash completion of amct\n_amct() {\n  local word=${COMP_WORDS[COMP_CWORD]} "
-        "words=\n  COMPREPLY=()\n  if [ \"$COMP_CWORD\" = 1 ]; then\n    words='",
-        stdout);
-  for (int i = 0; i < CLI_COMMANDS; i++)
-    printf("%s%s", i ? " " : "", k_commands[i].name);
-  fputs("'\n  else\n    case ${COMP_WORDS[COMP_CWORD-1]} in\n      ", stdout);
-  print_file_options();
-  fputs(") COMPREPLY=($(compgen -f -- \"$word\")); return ;;\n    esac\n    case "
-        "${COMP_WORDS[1]} in\n",
-        stdout);
-  for (int i = 0; i < CLI_COMMANDS; i++) {
-    printf("      %s) words='", k_commands[i].name);
-    print_words((cli_command_id)i);
-    fputs("' ;;\n", stdout);
-  }
-  fputs(
-      "    esac\n  fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n  [ "
-      "${#COMPREPLY[@]} != 0 ] || COMPREPLY=($(compgen -f -- \"$word\"))\n}\ncomplete -o "
-      "filenames -F _amct amct\n",
-      stdout);
   return CLI_DONE;
 }

@@ -2,6 +2,7 @@
 /* The commands that work on models and records. */
 #include "amct/export.h"
 #include "amct/inspect.h"
+#include "amct/retrain.h"
 
 #include "parse.h"
 
@@ -60,11 +61,16 @@ cli_status cli_run_fuse(const cli_call *call) {
 }
 
 cli_status cli_run_convert(const cli_call *call) {
+  const char *model = cli_text(call, CLI_convert_model);
+  const char *record = cli_text(call, CLI_convert_record);
+  const char *path = cli_text(call, CLI_convert_save_path);
+  const char *factors = cli_text(call, CLI_convert_factors);
+  const amct_strings outputs = names(call, CLI_convert_outputs);
   amct_error err = {0};
-  return finish(amct_convert_model(cli_text(call, CLI_convert_model),
-                                   names(call, CLI_convert_outputs),
-                                   cli_text(call, CLI_convert_record),
-                                   cli_text(call, CLI_convert_save_path), &err),
+  if (record && factors)
+    return cli_usage(CLI_convert, "--factors is for models without a --record");
+  return finish(record ? amct_convert_model(model, outputs, record, path, &err)
+                       : amct_convert_qat_model(model, outputs, path, factors, &err),
                 &err);
 }
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The block "cli" of doc/guide.md, made from what the program amct says of itself.
+"""The blocks "cli" and "python-cli" of doc/guide.md, made from what the two programs say of themselves.
 
 gen_cli.py AMCT          writes it
 gen_cli.py AMCT --check  checks that it is up to date
 """
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import tree
 
 PAGE = Path("doc/guide.md")
-MARKS = "<!-- cli -->", "<!-- /cli -->"
+OPTIONS = Path("python/amct_tensorflow/cmd_line/options.py")
 COMMON = re.compile(r"\noptions of every command\n(?:  .*\n)+")
 
 
@@ -37,17 +38,35 @@ def block(program) -> str:
     return "".join("```text\n{}```\n\n".format(part) for part in parts)
 
 
+def python_block() -> str:
+    """The help of amct_tensorflow, from its table, which needs no TensorFlow."""
+    spec = importlib.util.spec_from_file_location("options", str(tree.ROOT / OPTIONS))
+    if spec is None or spec.loader is None:
+        raise SystemExit("{}: not there".format(OPTIONS))
+    options = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(options)
+    parts = [options.help_text(command) for command in (None, *options.COMMANDS)]
+    return "".join("```text\n{}```\n\n".format(part) for part in parts)
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """The page with another content of a block."""
+    marks = "<!-- {} -->".format(name), "<!-- /{} -->".format(name)
+    head, _, rest = text.partition(marks[0])
+    _, mark, tail = rest.partition(marks[1])
+    if not mark:
+        raise SystemExit("{}: no block between {} and {}".format(PAGE, *marks))
+    return "{}{}\n{}{}{}".format(head, marks[0], content, marks[1], tail)
+
+
 def main() -> int:
     text = tree.read(PAGE)
-    head, _, rest = text.partition(MARKS[0])
-    _, mark, tail = rest.partition(MARKS[1])
-    if not mark:
-        raise SystemExit("{}: no block between {} and {}".format(PAGE, *MARKS))
-    wanted = "{}{}\n{}{}{}".format(head, MARKS[0], block(sys.argv[1]), MARKS[1], tail)
+    wanted = replaced(text, "cli", block(sys.argv[1]))
+    wanted = replaced(wanted, "python-cli", python_block())
     if sys.argv[2:] != ["--check"]:
         (tree.ROOT / PAGE).write_text(wanted, encoding="utf-8")
         return 0
-    problems = [] if wanted == text else ["{}: block cli is old: tools/gen_cli.py".format(PAGE)]
+    problems = [] if wanted == text else ["{}: a block is old: tools/gen_cli.py".format(PAGE)]
     return tree.report("gen_cli", problems, "{} lines".format(wanted.count("\n")))
 
 

@@ -24,7 +24,7 @@ try config --model net.pb --config c.json --batch_num 1e3
 try config --model net.pb --config c.json --batch_num 99999999999999999999
 try config --model net.pb --con c.json
 try fuse --model net.pb --outputs fc
-try convert --model net.pb --outputs fc --record r.txt
+try convert --model net.pb --outputs fc
 try record
 try record --print a --check b
 try record --check r.txt
@@ -34,4 +34,5 @@ try diff a.pb
 try diff a.pb b.pb c.pb
 try help frobnicate
 try completion
-try completion fish
+try completion tcsh
+try convert --model net.pb --outputs fc --record r.txt --factors f.txt --save_path p
