@@ -54,5 +54,5 @@ int config_probe_take(const config_probe *probe, const char *path, bool retraini
     snprintf(text, size, "%s", err.text);
   amct_buffer_free(&buffer);
   amct_recipe_free(&recipe);
-  return status;
+  return (int)status;
 }
