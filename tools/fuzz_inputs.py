@@ -74,7 +74,7 @@ def dictionaries() -> Dict[str, List[str]]:
         "inf",
         "nan",
     ]
-    layers = ["conv", "depthwise", "pool", "fc", "odd"]
+    layers = ["conv", "depthwise", "pool", "peak", "fc", "odd"]
     config = ['"{}":'.format(key) for key in settings] + [
         "true",
         "false",
@@ -145,6 +145,22 @@ CONFIGS = [
         "depthwise": {"quant_enable": False},
     },
     {"skip_fusion_layers": ["from:x to:conv"], "from:depthwise to:fc": {}, "pool": {}},
+    {
+        "tensor_quantize": [
+            {
+                "layer_name": "peak",
+                "input_index": 0,
+                "activation_quant_params": {"act_algo": "min_max"},
+            }
+        ]
+    },
+    {
+        "search_n": True,
+        "*": {
+            "retrain_data_config": {"clip_max": 6, "clip_min": -1.5, "fixed_min": False},
+            "retrain_weight_config": {"algo": "arq_retrain", "dst_type": "INT8"},
+        },
+    },
 ]
 CFG = """batch_num: 2 activation_offset: f; skip_layers: ["fc"] skip_layer_types: 'AvgPool'
 do_fusion: t skip_fusion_layers: "c*"
@@ -152,6 +168,12 @@ common_config { arq_quantize < channel_wise: true quant_bits: 8 > ifmr_quantize 
   search_range_end: 1.2f search_step: .05 max_percentile: 0.9 min_percentile: 1 asymmetric: 0 dst_type: INT8 } }
 override_layer_types { layer_type: "MatMul" calibration_config { arq_quantize { channel_wise: false } } }
 override_layer_configs: [{ layer_name: "depth[a-z]ise" calibration_config: { ifmr_quantize { search_step: 1e-1 } } }]
+"""
+RETRAIN_CFG = """batch_num: 2 search_n: true quant_skip_layers: "fc" quant_skip_types: "AvgPool"
+retrain_data_quant_config: { ulq_quantize { clip_max_min { clip_max: 3.0 clip_min: -0.1 } dst_type: INT8 } }
+override_layer_configs { layer_name: "conv" retrain_weight_quant_config { arq_retrain { channel_wise: false } } }
+"""
+TENSOR_CFG = """tensor_quantize { layer_name: "peak" input_index: 0 hfmg_quantize { num_of_bins: 1024 asymmetric: f } }
 """
 OLDER_CFG = """conv_calibration_config { arq_quantize { channel_wise: false } }
 fc_calibration_config { hfmg_quantize { num_of_bins: 2048 } min_max_quantize {} }  # the older pair
@@ -201,6 +223,8 @@ def seeds(text_to_pb: str) -> Dict[str, bytes]:
     found = {
         "cfg/seed_messages": CFG.encode(),
         "cfg/seed_older": OLDER_CFG.encode(),
+        "cfg/seed_retrain": RETRAIN_CFG.encode(),
+        "cfg/seed_tensor": TENSOR_CFG.encode(),
         "qat/seed_fake": FAKE.encode(),
         "record/seed_fields": RECORD.encode(),
         "record/seed_stats": STATS.encode(),

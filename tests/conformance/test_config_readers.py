@@ -31,6 +31,7 @@ net/pool/AvgPool = AvgPool(net/pool/MaxPool) {ksize=[1,8,8,1], strides=[1,1,1,1]
 flat = Reshape(net/pool/AvgPool, s)
 Fc = MatMul(flat, m)
 net/odd/Conv2D = Conv2D(x, net/conv1/Conv2D) {strides=[1,1,1,1], padding="SAME"}
+net/products = BatchMatMulV2(x, x)
 """
 OK, BAD_FORMAT, BAD_CONFIG = "OK", "BAD_FORMAT", "BAD_CONFIG"
 EXAMPLES = 400
@@ -94,7 +95,7 @@ def names(table, macro):
 
 KEYS = dict(names("recipe_keys.def", "KEY"), **names("retrain_keys.def", "KEY"))
 FIELDS = dict(names("cfg_fields.def", "FIELD"), **names("retrain_fields.def", "FIELD"))
-LAYERS = ["net/conv1/Conv2D", "net/conv1/depthwise", "net/pool/AvgPool", "Fc"]
+LAYERS = ["net/conv1/Conv2D", "net/conv1/depthwise", "net/pool/AvgPool", "Fc", "net/products"]
 TAKEN = LAYERS + [
     "*", "net/*", "*/Conv2D", "type:Conv2D", "type:MatMul", "from:x to:Fc",
     "from:net/conv1/depthwise to:flat",
@@ -122,12 +123,15 @@ trees = st.recursive(
     ),
     max_leaves=8,
 )
+POOL = {"layer_name": "net/pool/MaxPool", "input_index": 0}
 # What a key takes, mostly.
 VALUES = {
     "version": st.just(1),
     "batch_num": st.integers(1, 2**63 - 1),
     "skip_fusion_layers": st.lists(st.sampled_from(LAYERS[:2] + ["net/conv1/*"]), unique=True),
-    "tensor_quantize": st.just([]),
+    "tensor_quantize": st.sampled_from(
+        [[], [POOL], [dict(POOL, activation_quant_params={"act_algo": "min_max"})], [POOL, POOL]]
+    ),
     "search_range": st.tuples(st.floats(0.1, 1), st.floats(1.1, 3)).map(list),
     "search_step": st.floats(0.001, 0.1),
     "num_of_bins": st.sampled_from([1024, 2048, 4096, 8192]),
@@ -238,7 +242,7 @@ PLAIN = {
     "skip_layers": ['"Fc"', '"net/conv1/*"', '"type:AvgPool"', "'from:x to:net/conv1/Conv2D'"],
     "skip_layer_types": ['"MatMul"', '"Conv3D"'],
     "skip_fusion_layers": ['"net/conv1/Conv2D"', '"net/conv1/*"', '"from:x to:Fc"'],
-    "layer_name": ['"Fc"', '"net/conv1/Conv2D"', '"*"', '"from:x to:Fc"', '"net/pool/MaxPool"'],
+    "layer_name": ['"Fc"', '"net/conv1/Conv2D"', '"*"', '"from:x to:Fc"'],
     "layer_type": ['"Conv2D"', '"MatMul"', '"AvgPool"'],
     "input_index": ["0"],
     "num_of_bins": ["1024", "4096", "8192"],
@@ -292,8 +296,6 @@ def messages(draw, owner, retraining, depth=0):
     anything = draw(st.integers(0, 39)) == 0
     known = FIELDS[owner] if not anything else sum(FIELDS.values(), [])
     known = [name for name in known if anything or not name.startswith(REFUSED)]
-    if owner == "FILE" and draw(st.integers(0, 9)):
-        known = [name for name in known if name != "tensor_quantize"]
     chosen = draw(st.lists(st.sampled_from(known), max_size=5, unique=not anything))
     chosen += [name for name in NEEDED.get(owner, []) if name not in chosen and not anything]
     text = ""
@@ -307,6 +309,7 @@ def messages(draw, owner, retraining, depth=0):
         else:
             wrong = draw(st.integers(0, 39)) == 0
             values = PLAIN.get(name, ["true", "false", "True", "f", "1"])
+            values = ['"net/pool/MaxPool"'] if owner == "TENSOR" and name == "layer_name" else values
             value = draw(st.text(max_size=5) if wrong else st.sampled_from(values))
             text += draw(st.sampled_from([": ", ":", " :\n"])) + value
             text += draw(st.sampled_from([" ", "\n", ";", ", ", " # c\n"]))
@@ -325,6 +328,24 @@ def test_random_texts(reader, retraining):
 
     run()
     assert seen[OK] > EXAMPLES / 20 and seen[BAD_CONFIG] > EXAMPLES / 20, seen
+
+
+@pytest.mark.parametrize("offset", [True, False])
+@pytest.mark.parametrize("own", [None, True, False])
+def test_products_of_data_are_symmetric(reader, offset, own):
+    """Both inputs of a product of two are, whatever the file says; other layers are as it says."""
+    params = {} if own is None else {"asymmetric": own}
+    config = {"activation_offset": offset, "*": {"activation_quant_params": params}}
+    body = "" if own is None else "asymmetric: " + str(own)
+    fields = "activation_offset: {} common_config {{ ifmr_quantize {{ {} }} }}".format(offset, body)
+    wanted = offset if own is None else own
+    for text, simplified in ((json.dumps(config), False), (fields, True)):
+        status, text = reader.take(text.encode(), simplified=simplified)
+        assert status == OK, text
+        for name, layer in json.loads(text).items():
+            if isinstance(layer, dict):
+                asymmetric = layer["activation_quant_params"].get("asymmetric", offset)
+                assert asymmetric == (wanted and name != "net/products"), name
 
 
 # ---- the manual

@@ -16,6 +16,8 @@ static const char k_graph[] =
     "conv = Conv2D(x, w) {strides=[1,1,1,1], padding=\"SAME\"}\n"
     "depthwise = DepthwiseConv2dNative(conv, d) {strides=[1,1,1,1], padding=\"SAME\"}\n"
     "pool = AvgPool(depthwise) {ksize=[1,8,8,1], strides=[1,1,1,1], padding=\"VALID\"}\n"
+    "peak = MaxPool(depthwise) {T=DT_FLOAT, ksize=[1,2,2,1], strides=[1,1,1,1], "
+    "padding=\"SAME\"}\n"
     "flat = Reshape(pool, s)\n"
     "fc = MatMul(flat, m)\n"
     "odd = Conv2D(x, conv) {strides=[1,1,1,1], padding=\"SAME\"}\n";
