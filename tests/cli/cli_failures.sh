@@ -15,9 +15,15 @@ try config --model net.pb --config c.json --config_defination none.cfg
 try fuse --model bad.pb --outputs fc --save_path out/net
 try convert --model net.pb --outputs fc --record bad.txt --save_path out/net
 try convert --model net.pb --outputs fc --record empty.txt --save_path out/net
+try convert --model bad.pb --outputs fc --save_path out/net
+try convert --model net.pb --outputs fc --save_path out/net
+try export --model net.pb --save_path out/net
+try export --model none.pb --save_path out/net
+try record --check bad.txt --model net.pb
 try record --check empty.txt --model net.pb
 try record --print none.txt
 try record --compare none.txt bad.txt
 try diff net.pb none.pb
+try diff bad.pb net.pb
 try inspect --model $'no\nsuch\033[2Jfile'
 ls

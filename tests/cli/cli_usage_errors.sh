@@ -32,6 +32,11 @@ try record --print r.txt --model net.pb
 try record --compare a.txt
 try diff a.pb
 try diff a.pb b.pb c.pb
+try export --model net.pb
+try passes net.pb
+try manual more
+try version more
+try help passes diff
 try help frobnicate
 try completion
 try completion tcsh

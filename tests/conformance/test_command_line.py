@@ -305,6 +305,17 @@ def test_failures(case, capfd):
     assert nothing_written()
 
 
+def test_nothing_beside(capfd):
+    """A model that cannot be written leaves no record, and no part of one."""
+    write_bins()
+    os.mkdir("out")
+    os.mkdir("out/m_quantized.pb")
+    assert run() == 1
+    assert "out/m_quantized.pb" in capfd.readouterr().err
+    assert os.listdir("out") == ["m_quantized.pb"]
+    assert not [name for name in os.listdir(".") if "record" in name or name.startswith(".amct")]
+
+
 SLEEPER = """
 import time
 

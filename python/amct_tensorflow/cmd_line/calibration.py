@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command calibration: configuration, observers, batches, the quantized model."""
 
+import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import tempfile
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -227,16 +229,25 @@ def run(values: Dict[str, str]) -> None:
         batch_num = _configure(values, graph, config, asked)
         quantize_model(graph, config, record, nodes)
         calibrate(graph, tensors, batch_num)
-        save_model(values["model"], nodes, record, values["save_path"])
-        if "record_file" in values:
-            _keep(record, values["record_file"])
+        with _kept(record, values.get("record_file")):
+            save_model(values["model"], nodes, record, values["save_path"])
 
 
-def _keep(record: str, path: str) -> None:
-    """The record, whole or not at all."""
+@contextlib.contextmanager
+def _kept(record: str, path: Optional[str]) -> Iterator[None]:
+    """Copies the record to `path` (None: nowhere), whole or not at all, once the body is done."""
+    if path is None:
+        yield
+        return
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".amct_", delete=False) as kept:
-        with open(record, "rb") as file:
-            kept.write(file.read())
-    os.replace(kept.name, path)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".amct_", delete=False) as copy:
+        try:
+            with open(record, "rb") as file:
+                shutil.copyfileobj(file, copy)
+            copy.flush()
+            yield
+            os.replace(copy.name, path)
+        except BaseException:
+            os.unlink(copy.name)
+            raise

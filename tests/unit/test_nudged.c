@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Grids of fake quantization, int8 scales of weights on them, and constants in front of
+ * weights. */
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+// clang-format on
+
+#include <math.h>
+#include <string.h>
+
+#include "graph/textform.h"
+#include "rewrite/constants.h"
+
+static void ranges_are_nudged(void **unused) {
+  static const struct {
+    float min, max;
+    int bits;
+    bool narrow, fine;
+    int32_t low, last, zero;
+    float scale;
+  } k_cases[] = {
+      {-1, 1.55f, 8, false, true, 0, 255, 100, 0.01f},
+      {-1.27f, 1.27f, 8, true, true, 1, 255, 128, 0.01f},
+      {0, 6.375f, 8, false, true, 0, 255, 0, 0.025f},
+      {1, 3.55f, 8, false, true, 0, 255, 0, 0.01f},            /* zero lies below */
+      {-3.55f, -1, 8, true, true, 1, 255, 255, 0.0100393701f}, /* and above */
+      {-2, 1.75f, 4, false, true, 0, 15, 8, 0.25f},
+      {1, 1, 8, false, false, 0, 0, 0, 0},
+      {2, 1, 8, false, false, 0, 0, 0, 0},
+      {-INFINITY, 1, 8, false, false, 0, 0, 0, 0},
+      {NAN, 1, 8, false, false, 0, 0, 0, 0},
+      {-3e38f, 3e38f, 8, false, false, 0, 0, 0, 0}, /* the difference overflows */
+      {0, 1e-44f, 8, false, false, 0, 0, 0, 0},
+  };
+  (void)unused;
+  for (size_t i = 0; i < sizeof k_cases / sizeof *k_cases; i++) {
+    amct_nudged grid;
+    assert_int_equal(amct_nudge(&grid, k_cases[i].min, k_cases[i].max, k_cases[i].bits,
+                                k_cases[i].narrow),
+                     k_cases[i].fine);
+    if (!k_cases[i].fine) continue;
+    assert_int_equal(grid.low, k_cases[i].low);
+    assert_int_equal(grid.last, k_cases[i].last);
+    assert_int_equal(grid.zero, k_cases[i].zero);
+    assert_float_equal(grid.scale, k_cases[i].scale, 1e-8);
+  }
+}
+
+static void values_go_to_the_grid(void **unused) {
+  static const float x[] = {-9, -1.004f, -0.996f, 0, 0.004f, 0.006f, 1.55f, 9};
+  static const int32_t steps[] = {-100, -100, -100, 0, 0, 1, 155, 155};
+  const amct_nudged grid = {0.01f, 0, 255, 100};
+  float y[8];
+  (void)unused;
+  amct_nudged_apply(y, x, 8, &grid);
+  for (size_t i = 0; i < 8; i++)
+    assert_true(y[i] == (float)steps[i] * 0.01f);
+}
+
+/* Two channels of three weights. */
+static void check_scales(const float w[6], const double *factor, bool per_channel,
+                         const float *wanted, size_t count, size_t coarser) {
+  const amct_nudged grid = {0.5f, 0, 255, 128};
+  const amct_nudged_weights of = {w, {3, 2, 1}, &grid, 1, factor, per_channel};
+  float scale[3];
+  size_t found = 0, rounded = 0;
+  assert_int_equal(amct_nudged_scales(scale, &found, &rounded, &of, NULL), AMCT_OK);
+  assert_int_equal(found, count);
+  assert_int_equal(rounded, coarser);
+  for (size_t c = 0; c < count; c++)
+    assert_true(scale[c] == wanted[c]);
+}
+
+static void scales_of_weights(void **unused) {
+  static const float fits[] = {63.5f, 1, 0, -64, -0.5f, 2};
+  static const float wide[] = {100, 1, 0, -64, -0.5f, 2};
+  static const float dead[] = {0, 1, 0, -64, 0, 2};
+  static const double both[] = {2, -2}, other[] = {1, 3}, none[] = {0, 1};
+  (void)unused;
+  check_scales(fits, NULL, true, (const float[]){0.5f}, 1, 0);
+  check_scales(fits, both, true, (const float[]){1, 64.0f / 127 * 2}, 2, 1); /* 128 */
+  check_scales(fits, other, true, (const float[]){0.5f, 1.5f}, 2, 0);
+  check_scales(fits, other, false, (const float[]){1.5f}, 1, 0);
+  check_scales(wide, NULL, true, (const float[]){100.0f / 127, 0.5f}, 2, 1);
+  check_scales(wide, NULL, false, (const float[]){100.0f / 127}, 1, 1);
+  check_scales(dead, NULL, true, (const float[]){0.5f}, 1, 0);
+  check_scales(dead, other, true, (const float[]){1.5f}, 1, 0);
+  check_scales(fits, none, true, (const float[]){1, 0.5f}, 2, 0);
+}
+
+static void weights_are_finite(void **unused) {
+  const float w[] = {1, NAN};
+  const amct_nudged grid = {0.5f, 0, 255, 128};
+  const amct_nudged_weights of = {w, {1, 2, 1}, &grid, 1, NULL, true};
+  float scale[3];
+  size_t count, coarser;
+  (void)unused;
+  assert_int_equal(amct_nudged_scales(scale, &count, &coarser, &of, NULL),
+                   AMCT_UNSUPPORTED);
+}
+
+static const char k_graph[] =
+    "x = Placeholder() {shape=[?,2]}\n"
+    "w = Const() {value=float[2,2](1,2,3,4)}\n"
+    "k = Const() {value=float[2](4,16)}\n"
+    "s = Const() {value=int32[2](1,-1)}\n"
+    "bad = Const() {value=int32[2](3,-1)}\n"
+    "low = Const() {value=float[](-127)}\n"
+    "high = Const() {value=float[](127)}\n"
+    "late = Const(^x) {value=float[2](1,1)}\n"
+    "root = Rsqrt(k)\n"
+    "row = Reshape(root, s)\n"
+    "scaled = Mul(w, row)\n"
+    "fake = FakeQuantWithMinMaxVars(scaled, low, high) {narrow_range=true}\n"
+    "y = MatMul(x, fake)\n"
+    "wrong = Reshape(root, bad)\n"
+    "unfit = Mul(w, wrong)\n"
+    "z = MatMul(x, unfit)\n"
+    "column = Reshape(k, down)\n"
+    "down = Const() {value=int32[2](-1,1)}\n"
+    "outer = Mul(k, column)\n"
+    "v = MatMul(x, outer)\n"
+    "waits = Mul(late, k)\n"
+    "u = MatMul(x, waits)\n";
+
+static void constants_fold(void **unused) {
+  static const char *const k_stay[] = {"unfit", "outer", "waits", "row"};
+  amct_graph *graph = NULL;
+  amct_tensor tensor;
+  amct_arena arena = {0};
+  const float *values = NULL;
+  (void)unused;
+  assert_int_equal(amct_graph_from_text(&graph, amct_slice_of(k_graph), NULL), AMCT_OK);
+  assert_int_equal(amct_constants_fold(graph, NULL), AMCT_OK);
+  assert_int_equal(amct_graph_verify(graph, NULL), AMCT_OK);
+  const amct_node *fake = amct_graph_find(graph, "fake");
+  assert_string_equal(fake->op, "Const");
+  assert_int_equal(amct_const_tensor(fake, &tensor, NULL), AMCT_OK);
+  assert_int_equal(amct_tensor_floats(&tensor, &arena, &values, fake, NULL), AMCT_OK);
+  const float wanted[] = {1, 1, 2, 1}; /* 0.5, 0.5, 1.5, 1: halves go up */
+  for (size_t i = 0; i < 4; i++)
+    assert_true(values[i] == wanted[i]);
+  for (size_t i = 0; i < sizeof k_stay / sizeof *k_stay; i++)
+    assert_string_not_equal(amct_graph_find(graph, k_stay[i])->op, "Const");
+  amct_arena_free(&arena);
+  amct_graph_free(graph);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(ranges_are_nudged), cmocka_unit_test(values_go_to_the_grid),
+      cmocka_unit_test(scales_of_weights), cmocka_unit_test(weights_are_finite),
+      cmocka_unit_test(constants_fold),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
