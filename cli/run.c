@@ -4,12 +4,11 @@
 #include "amct/inspect.h"
 #include "amct/retrain.h"
 
-#include "parse.h"
+#include "run.h"
 
 #include <stdio.h>
 
-/* Tells what failed. Arguments that cannot be are the user's command line. */
-static cli_status finish(amct_status status, const amct_error *err) {
+cli_status cli_finish(amct_status status, const amct_error *err) {
   if (status == AMCT_OK) return CLI_DONE;
   cli_error("%s", *err->text ? err->text : amct_status_text(status));
   return status == AMCT_INVALID_ARGUMENT ? CLI_USAGE : CLI_FAILED;
@@ -20,7 +19,7 @@ static void print_report(char *report) {
   amct_text_free(report);
 }
 
-static amct_strings names(const cli_call *call, cli_option_id option) {
+amct_strings cli_names(const cli_call *call, cli_option_id option) {
   return (amct_strings){call->value[option].at, call->value[option].count};
 }
 
@@ -32,32 +31,32 @@ cli_status cli_run_inspect(const cli_call *call) {
   char *report = NULL;
   size_t left = 0;
   const amct_status status = amct_inspect_model(
-      &report, &left, &source, names(call, CLI_inspect_outputs), form, &err);
+      &report, &left, &source, cli_names(call, CLI_inspect_outputs), form, &err);
   print_report(report);
   if (status == AMCT_OK && left && call->given[CLI_inspect_strict]) return CLI_DECLINED;
-  return finish(status, &err);
+  return cli_finish(status, &err);
 }
 
 cli_status cli_run_config(const cli_call *call) {
   const amct_source source = {.path = cli_text(call, CLI_config_model)};
   amct_config_options options = AMCT_CONFIG_OPTIONS_INIT;
   amct_error err = {0};
-  options.skip_layers = names(call, CLI_config_skip_layers);
+  options.skip_layers = cli_names(call, CLI_config_skip_layers);
   options.activation_offset = !call->given[CLI_config_no_activation_offset];
   options.config_defination = cli_text(call, CLI_config_config_defination);
   if (call->given[CLI_config_batch_num])
     options.batch_num = cli_number(cli_text(call, CLI_config_batch_num));
-  return finish(amct_create_quant_config(&source, cli_text(call, CLI_config_config),
-                                         &options, &err),
-                &err);
+  return cli_finish(amct_create_quant_config(&source, cli_text(call, CLI_config_config),
+                                             &options, &err),
+                    &err);
 }
 
 cli_status cli_run_fuse(const cli_call *call) {
   amct_error err = {0};
-  return finish(amct_fuse_model(cli_text(call, CLI_fuse_model),
-                                names(call, CLI_fuse_outputs),
-                                cli_text(call, CLI_fuse_save_path), &err),
-                &err);
+  return cli_finish(amct_fuse_model(cli_text(call, CLI_fuse_model),
+                                    cli_names(call, CLI_fuse_outputs),
+                                    cli_text(call, CLI_fuse_save_path), &err),
+                    &err);
 }
 
 cli_status cli_run_convert(const cli_call *call) {
@@ -65,20 +64,20 @@ cli_status cli_run_convert(const cli_call *call) {
   const char *record = cli_text(call, CLI_convert_record);
   const char *path = cli_text(call, CLI_convert_save_path);
   const char *factors = cli_text(call, CLI_convert_factors);
-  const amct_strings outputs = names(call, CLI_convert_outputs);
+  const amct_strings outputs = cli_names(call, CLI_convert_outputs);
   amct_error err = {0};
   if (record && factors)
     return cli_usage(CLI_convert, "--factors is for models without a --record");
-  return finish(record ? amct_convert_model(model, outputs, record, path, &err)
-                       : amct_convert_qat_model(model, outputs, path, factors, &err),
-                &err);
+  return cli_finish(record ? amct_convert_model(model, outputs, record, path, &err)
+                           : amct_convert_qat_model(model, outputs, path, factors, &err),
+                    &err);
 }
 
 cli_status cli_run_export(const cli_call *call) {
   amct_error err = {0};
-  return finish(amct_export_stock(cli_text(call, CLI_export_model),
-                                  cli_text(call, CLI_export_save_path), &err),
-                &err);
+  return cli_finish(amct_export_stock(cli_text(call, CLI_export_model),
+                                      cli_text(call, CLI_export_save_path), &err),
+                    &err);
 }
 
 static cli_status check_record(const cli_call *call) {
@@ -89,10 +88,10 @@ static cli_status check_record(const cli_call *call) {
   if (!model)
     return cli_usage(CLI_record, "--check: --%s %s is missing",
                      k_options[CLI_record_model].name, k_options[CLI_record_model].value);
-  const amct_status status =
-      amct_check_record(&quantized, model, names(call, CLI_record_outputs), record, &err);
+  const amct_status status = amct_check_record(
+      &quantized, model, cli_names(call, CLI_record_outputs), record, &err);
   if (status == AMCT_OK) printf("%s fits: %zu layers are quantized\n", record, quantized);
-  return finish(status, &err);
+  return cli_finish(status, &err);
 }
 
 static cli_status compare_records(const cli_call *call) {
@@ -103,7 +102,7 @@ static cli_status compare_records(const cli_call *call) {
   const amct_status status =
       amct_compare_records(&report, &differences, path[0], path[1], &err);
   print_report(report);
-  return status == AMCT_OK && differences ? CLI_FAILED : finish(status, &err);
+  return status == AMCT_OK && differences ? CLI_FAILED : cli_finish(status, &err);
 }
 
 cli_status cli_run_record(const cli_call *call) {
@@ -120,7 +119,7 @@ cli_status cli_run_record(const cli_call *call) {
   const amct_status status =
       amct_show_record(&report, cli_text(call, CLI_record_print), &err);
   print_report(report);
-  return finish(status, &err);
+  return cli_finish(status, &err);
 }
 
 cli_status cli_run_diff(const cli_call *call) {
@@ -130,7 +129,7 @@ cli_status cli_run_diff(const cli_call *call) {
   const amct_status status = amct_compare_models(
       &report, &differences, call->operands.at[0], call->operands.at[1], &err);
   print_report(report);
-  return status == AMCT_OK && differences ? CLI_FAILED : finish(status, &err);
+  return status == AMCT_OK && differences ? CLI_FAILED : cli_finish(status, &err);
 }
 
 cli_status cli_run_passes(const cli_call *call) {
@@ -139,7 +138,7 @@ cli_status cli_run_passes(const cli_call *call) {
   const amct_status status =
       amct_list_passes(&report, call->given[CLI_passes_long], &err);
   print_report(report);
-  return finish(status, &err);
+  return cli_finish(status, &err);
 }
 
 cli_status cli_run_version(const cli_call *call) {

@@ -14,6 +14,7 @@
 #ifndef AMCT_AMCT_H
 #define AMCT_AMCT_H
 
+#include "amct/calibrate.h"
 #include "amct/export.h"
 #include "amct/inspect.h"
 #include "amct/log.h"

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* amct calibrate: a bar while it runs, and Ctrl-C that is heard between runs. */
+#include "amct/calibrate.h"
+
+#include "run.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BAR_CELLS = 30, SHOW_EVERY_MS = 100 };
+
+static volatile sig_atomic_t g_interrupted;
+
+static void interrupt(int number) {
+  (void)number;
+  g_interrupted = 1;
+}
+
+/* The second Ctrl-C ends the program at once. */
+static void watch_signals(void) {
+  struct sigaction action = {.sa_handler = interrupt, .sa_flags = (int)SA_RESETHAND};
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, NULL);
+  sigaction(SIGTERM, &action, NULL);
+}
+
+typedef struct bar {
+  bool shown; /* standard error is a terminal */
+  int64_t started_ms, drawn_ms;
+} bar;
+
+static int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void draw(bar *b, int64_t done, int64_t total) {
+  char cells[BAR_CELLS + 1];
+  const int64_t now = now_ms(), spent = now - b->started_ms;
+  if (done > 0 && done < total && now - b->drawn_ms < SHOW_EVERY_MS) return;
+  b->drawn_ms = now;
+  for (int i = 0; i < BAR_CELLS; i++)
+    cells[i] = i < BAR_CELLS * done / total ? '#' : '.';
+  cells[BAR_CELLS] = '\0';
+  fprintf(stderr, "\rcalibrating [%s] %lld/%lld samples", cells, (long long)done,
+          (long long)total);
+  if (done > 0 && done < total)
+    fprintf(stderr, ", %lld s left   ",
+            (long long)(spent * (total - done) / done / 1000 + 1));
+  else
+    fputs("                \b\b\b\b\b\b\b\b\b\b\b\b\b\b\b\b", stderr);
+  if (done == total || g_interrupted) fputc('\n', stderr);
+  fflush(stderr);
+}
+
+static bool show_progress(void *context, int64_t done, int64_t total) {
+  bar *b = context;
+  if (done == 0) b->started_ms = now_ms();
+  if (b->shown) draw(b, done, total);
+  return !g_interrupted;
+}
+
+static void print_result(const amct_calibrate_result *r, const char *save_path) {
+  printf("%lld samples found in %lld files, %lld batches used\n", (long long)r->samples,
+         (long long)r->files, (long long)r->batches);
+  printf("run by %s\n", r->engine);
+  printf("%zu of %zu layers are calibrated; the model is saved as %s\n", r->calibrated,
+         r->layers, save_path);
+}
+
+cli_status cli_run_calibrate(const cli_call *call) {
+  bar b = {.shown = isatty(STDERR_FILENO) && !call->given[CLI_any_quiet]};
+  const amct_calibrate_options options = {
+      .pb_model = cli_text(call, CLI_calibrate_model),
+      .outputs = cli_names(call, CLI_calibrate_outputs),
+      .save_path = cli_text(call, CLI_calibrate_save_path),
+      .config_file = cli_text(call, CLI_calibrate_config),
+      .record_file = cli_text(call, CLI_calibrate_record),
+      .data = cli_names(call, CLI_calibrate_data),
+      .batch_size = call->given[CLI_calibrate_batch_size]
+                        ? cli_number(cli_text(call, CLI_calibrate_batch_size))
+                        : 0,
+      .batch_num = call->given[CLI_calibrate_batch_num]
+                       ? cli_number(cli_text(call, CLI_calibrate_batch_num))
+                       : 0,
+      .engine = cli_text(call, CLI_calibrate_engine),
+      .engine_folder = cli_text(call, CLI_calibrate_engine_dir),
+      .progress = show_progress,
+      .context = &b,
+  };
+  amct_calibrate_result result;
+  amct_error err = {0};
+  watch_signals();
+  const amct_status status = amct_calibrate(&result, &options, &err);
+  if (status == AMCT_OK) print_result(&result, options.save_path);
+  return cli_finish(status, &err);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files that hold arrays: what is where in them. */
+#ifndef AMCT_FORMATS_H
+#define AMCT_FORMATS_H
+
+#include "base/vec.h"
+#include "data/data.h"
+
+/** An array in a file: row-major, little-endian. */
+typedef struct amct_block {
+  const char *path;
+  const char *entry; /* name inside an .npz, without ".npy"; "" elsewhere */
+  uint64_t offset, bytes;
+  amct_dtype dtype;
+  amct_shape shape;
+} amct_block;
+
+typedef AMCT_VEC(amct_block) amct_blocks;
+
+/** Appends the arrays of a file; `path` and `arena` outlive them. `port`: what a raw file
+ * is read as. AMCT_IO; AMCT_BAD_FORMAT; AMCT_UNSUPPORTED (compressed, big-endian,
+ * Fortran order, dtypes that TensorFlow has not). */
+typedef amct_status amct_format_read(amct_blocks *blocks, const char *path,
+                                     const amct_port *port, amct_arena *arena,
+                                     amct_error *err);
+
+/** A zip archive of .npy files, as numpy.savez writes it. */
+amct_format_read amct_npz_read;
+
+/** The reader for a file's name; NULL: not one that we read. */
+amct_format_read *amct_format_of(const char *path);
+/** ".npy, .npz and .bin", for messages. */
+extern const char k_amct_formats[];
+
+/** Reads the head of a .npy that lies in file[0..size) into `block`, of which path, entry
+ * and offset (where the .npy begins) are set. */
+AMCT_NODISCARD amct_status amct_npy_head(amct_block *block, amct_slice npy,
+                                         amct_error *err);
+
+#endif
