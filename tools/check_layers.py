@@ -21,7 +21,9 @@ ARROWS = {
     "factors": "base wire graph op",
     "insert": "base wire numeric graph op rewrite recipe factors",
     "calib": "base wire numeric graph op factors",
-    "api": "base wire numeric graph op rewrite recipe factors insert calib",
+    "data": "base wire numeric graph",
+    "engine": "base wire graph data",
+    "api": "base wire numeric graph op rewrite recipe factors insert calib data engine",
     "tf": "base wire numeric calib",
     "cli": "",
 }

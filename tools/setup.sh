@@ -14,6 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly TF2="tensorflow-cpu==2.21.0"
+readonly OPENVINO="openvino==2026.4.1" # 180 MB beside the 1.3 GB of TensorFlow; amct calibrate is tested with it
 readonly TF1="tensorflow==1.15.5 protobuf<3.21"
 readonly TF_KERAS="tf_keras==2.21.0"
 readonly BUILD_TOOLS="scikit-build-core>=0.10 cmake>=3.20 ninja"

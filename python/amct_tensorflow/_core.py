@@ -69,6 +69,37 @@ class _ConfigOptions(ctypes.Structure):
     ]
 
 
+_PROGRESS = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+
+
+class _CalibrateOptions(ctypes.Structure):
+    _fields_ = [
+        ("pb_model", ctypes.c_char_p),
+        ("outputs", _Strings),
+        ("save_path", ctypes.c_char_p),
+        ("config_file", ctypes.c_char_p),
+        ("record_file", ctypes.c_char_p),
+        ("data", _Strings),
+        ("batch_size", ctypes.c_int64),
+        ("batch_num", ctypes.c_int64),
+        ("engine", ctypes.c_char_p),
+        ("engine_folder", ctypes.c_char_p),
+        ("progress", _PROGRESS),
+        ("context", ctypes.c_void_p),
+    ]
+
+
+class _CalibrateResult(ctypes.Structure):
+    _fields_ = [
+        ("samples", ctypes.c_int64),
+        ("batches", ctypes.c_int64),
+        ("files", ctypes.c_int64),
+        ("layers", ctypes.c_size_t),
+        ("calibrated", ctypes.c_size_t),
+        ("engine", ctypes.c_char * 256),
+    ]
+
+
 class _LiveEdit(ctypes.Structure):
     _fields_ = [
         ("kind", ctypes.c_int),
@@ -114,6 +145,10 @@ _PROTOTYPES = {
         [ctypes.c_void_p, ctypes.c_size_t, ctypes.POINTER(_LiveEdit), _ERROR],
     ),
     "amct_calibration_free": (None, [ctypes.c_void_p]),
+    "amct_calibrate": (
+        ctypes.c_int,
+        [ctypes.POINTER(_CalibrateResult), ctypes.POINTER(_CalibrateOptions), _ERROR],
+    ),
     "amct_flush_calibration": (ctypes.c_int, [_TEXT, _ERROR]),
     "amct_save_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
     "amct_convert_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
@@ -309,6 +344,29 @@ def _edit(handle: ctypes.c_void_p, index: int) -> Edit:
     if edit.nodedef:
         nodedef = ctypes.string_at(edit.nodedef, edit.nodedef_size)
     return Edit(edit.kind, _text(edit.name or b""), _text(edit.near or b""), nodedef, edit.index)
+
+
+def calibrate(
+    pb_model: str,
+    outputs: Iterable[str],
+    data: Iterable[str],
+    save_path: str,
+    batch_size: int = 0,
+    engine: str = "auto",
+) -> str:
+    """Calibrates with data from files in an inference library; what that was."""
+    error = _Error()
+    result = _CalibrateResult()
+    options = _CalibrateOptions(
+        pb_model=_path(pb_model),
+        outputs=_strings(outputs),
+        save_path=_path(save_path),
+        data=_strings(data),
+        batch_size=batch_size,
+        engine=_name(engine),
+    )
+    _check(_lib.amct_calibrate(result, options, error), error)
+    return _text(result.engine)
 
 
 def flush_calibration(record_file: Optional[str] = None) -> None:

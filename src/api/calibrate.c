@@ -114,10 +114,10 @@ static amct_status count_batches(flow *f, amct_error *err) {
   if (!asked) f->batches = has;
   if (f->batches > has)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
-                     "data: %lld batches of %lld samples where batch_num of %s is %lld",
-                     (long long)has, (long long)amct_data_samples(f->data),
-                     f->o->config_file ? f->o->config_file : "this call",
-                     (long long)f->batches);
+                     "data: %lld samples in %lld batches; batch_num%s%s is %lld",
+                     (long long)amct_data_samples(f->data), (long long)has,
+                     f->o->config_file ? " of " : "",
+                     f->o->config_file ? f->o->config_file : "", (long long)f->batches);
   f->p.recipe.batch_num = f->batches;
   for (int64_t b = 0; b < f->batches; b++)
     f->samples += amct_data_rows(f->data, b);

@@ -23,9 +23,11 @@ amct_status amct_quantize_model(amct_calibration **out, const amct_source *sourc
                                 amct_strings outputs, amct_error *err) {
   amct_prepared p = {0};
   amct_status status;
-  amct_calibration *calibration = amct_alloc_array(1, sizeof *calibration);
 
   *out = NULL;
+  if (!config_file)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "config_file is empty");
+  amct_calibration *calibration = amct_alloc_array(1, sizeof *calibration);
   if (!calibration) return amct_fail_memory(err);
   if ((status = amct_prepare(&p, source, config_file, 0, outputs, err)) != AMCT_OK ||
       (status = observe(calibration, &p, record_file, err)) != AMCT_OK)

@@ -86,6 +86,24 @@ static const char *shape_text(const amct_shape *shape, char text[SHAPE_TEXT_BYTE
   return text;
 }
 
+/* As NumPy names it. */
+static const char *dtype_text(amct_dtype dtype) {
+  static const struct {
+    amct_dtype dtype;
+    const char *text;
+  } k_names[] = {
+      {AMCT_DTYPE_FLOAT, "float32"}, {AMCT_DTYPE_DOUBLE, "float64"},
+      {AMCT_DTYPE_HALF, "float16"},  {AMCT_DTYPE_INT8, "int8"},
+      {AMCT_DTYPE_INT16, "int16"},   {AMCT_DTYPE_INT32, "int32"},
+      {AMCT_DTYPE_INT64, "int64"},   {AMCT_DTYPE_UINT8, "uint8"},
+      {AMCT_DTYPE_UINT16, "uint16"}, {AMCT_DTYPE_UINT32, "uint32"},
+      {AMCT_DTYPE_UINT64, "uint64"}, {AMCT_DTYPE_BOOL, "bool"},
+  };
+  for (size_t i = 0; i < sizeof k_names / sizeof *k_names; i++)
+    if (k_names[i].dtype == dtype) return k_names[i].text;
+  return amct_dtype_name(dtype);
+}
+
 /* A sample alone is a batch of one. */
 static void add_axis(amct_block *block, const amct_shape *port) {
   amct_shape *shape = &block->shape;
@@ -110,8 +128,7 @@ static amct_status check_block(const amct_column *c, amct_block *block, amct_err
   if (block->dtype != port->dtype)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, port->name,
                      "%s: %s is of %s where input \"%s\" takes %s", block->path, entry,
-                     amct_dtype_name(block->dtype), port->name,
-                     amct_dtype_name(port->dtype));
+                     dtype_text(block->dtype), port->name, dtype_text(port->dtype));
   if (port->shape.rank > 0) add_axis(block, &port->shape);
   if (block->shape.rank < 1 ||
       (port->shape.rank >= 0 && !tails_agree(&block->shape, &port->shape)))

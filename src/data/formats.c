@@ -49,7 +49,7 @@ static amct_status read_bin(amct_blocks *blocks, const char *path, const amct_po
   return AMCT_VEC_PUSH(blocks, block) ? AMCT_OK : amct_fail_memory(err);
 }
 
-const char k_amct_formats[] = ".npy, .npz and .bin";
+const char k_amct_formats[] = ".npy, .npz or .bin";
 
 amct_format_read *amct_format_of(const char *path) {
   static const struct {

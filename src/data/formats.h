@@ -29,7 +29,7 @@ amct_format_read amct_npz_read;
 
 /** The reader for a file's name; NULL: not one that we read. */
 amct_format_read *amct_format_of(const char *path);
-/** ".npy, .npz and .bin", for messages. */
+/** ".npy, .npz or .bin", for messages. */
 extern const char k_amct_formats[];
 
 /** Reads the head of a .npy that lies in file[0..size) into `block`, of which path, entry

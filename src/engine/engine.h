@@ -31,6 +31,8 @@ typedef struct amct_engine_job {
 typedef amct_status amct_engine_visit(void *context, size_t fetch, int64_t row,
                                       const amct_array *tensor, amct_error *err);
 
+enum { AMCT_ENGINE_VERSION_BYTES = 256 };
+
 typedef struct amct_engine amct_engine;
 
 typedef struct amct_engine_class {
@@ -50,8 +52,8 @@ typedef struct amct_engine_class {
 /** First member of every engine. */
 struct amct_engine {
   const amct_engine_class *class;
-  int64_t rows;      /* samples of one run inside; 0: the batch as it comes */
-  char version[160]; /* "OpenVINO 2026.4.1 in /path" */
+  int64_t rows; /* samples of one run inside; 0: the batch as it comes */
+  char version[AMCT_ENGINE_VERSION_BYTES]; /* "OpenVINO 2026.4.1 in /path" */
 };
 
 size_t amct_engine_count(void);

@@ -1,109 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * OpenVINO, by the C API of its Python package. What is fetched becomes outputs of the
- * graph, which goes to it as a file that is in memory only. Where the graph lets samples
- * go one by one, each core runs its own.
+ * OpenVINO, by the C API of its Python package. The graph goes to it as a file that is in
+ * memory only. Where the graph lets samples go one by one, each core runs its own.
  */
-#include "engine/engine.h"
+#include "engine/openvino_api.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/pool.h"
-#include "graph/edits.h"
-
-/* ---- the C API, as far as we use it; struct layouts as in its headers since 2022 ----
- */
-
-typedef struct ov_core ov_core;
-typedef struct ov_model ov_model;
-typedef struct ov_port ov_port;
-typedef struct ov_compiled ov_compiled;
-typedef struct ov_request ov_request;
-typedef struct ov_tensor ov_tensor;
-
-typedef struct ov_version {
-  const char *build, *description;
-} ov_version;
-typedef struct ov_shape {
-  int64_t rank;
-  int64_t *dims;
-} ov_shape;
-typedef struct ov_dimension {
-  int64_t min, max;
-} ov_dimension;
-typedef struct ov_partial_shape {
-  ov_dimension rank;
-  ov_dimension *dims;
-} ov_partial_shape;
-
-/* Element types are numbered otherwise in every version: those of ports are handed on,
- * never looked at. */
-// clang-format off
-#define OV_API(X)                                                                                      \
-  X(const char *, ov_get_last_err_msg, (void))                                                         \
-  X(int, ov_get_openvino_version, (ov_version *))                                                      \
-  X(void, ov_version_free, (ov_version *))                                                             \
-  X(void, ov_free, (const char *))                                                                     \
-  X(int, ov_core_create, (ov_core **))                                                                 \
-  X(void, ov_core_free, (ov_core *))                                                                   \
-  X(int, ov_core_read_model, (const ov_core *, const char *path, const char *weights, ov_model **))    \
-  X(void, ov_model_free, (ov_model *))                                                                 \
-  X(int, ov_model_inputs_size, (const ov_model *, size_t *))                                           \
-  X(int, ov_model_const_input_by_index, (const ov_model *, size_t, ov_port **))                        \
-  X(int, ov_model_const_output_by_name, (const ov_model *, const char *, ov_port **))                  \
-  X(int, ov_model_reshape_by_port_indexes, (const ov_model *, const size_t *, const ov_partial_shape *, size_t)) \
-  X(int, ov_port_get_any_name, (const ov_port *, char **))                                             \
-  X(int, ov_port_get_element_type, (const ov_port *, int *))                                           \
-  X(int, ov_port_get_partial_shape, (const ov_port *, ov_partial_shape *))                             \
-  X(void, ov_partial_shape_free, (ov_partial_shape *))                                                 \
-  X(void, ov_output_const_port_free, (ov_port *))                                                      \
-  X(int, ov_core_compile_model, (const ov_core *, const ov_model *, const char *device, size_t, ov_compiled **, ...)) \
-  X(void, ov_compiled_model_free, (ov_compiled *))                                                     \
-  X(int, ov_compiled_model_create_infer_request, (const ov_compiled *, ov_request **))                 \
-  X(void, ov_infer_request_free, (ov_request *))                                                       \
-  X(int, ov_infer_request_set_input_tensor_by_index, (ov_request *, size_t, const ov_tensor *))        \
-  X(int, ov_infer_request_get_tensor, (const ov_request *, const char *, ov_tensor **))                \
-  X(int, ov_infer_request_infer, (ov_request *))                                                       \
-  X(int, ov_tensor_create_from_host_ptr, (int type, ov_shape, void *, ov_tensor **))                   \
-  X(int, ov_tensor_get_shape, (const ov_tensor *, ov_shape *))                                         \
-  X(int, ov_shape_free, (ov_shape *))                                                                  \
-  X(int, ov_tensor_get_byte_size, (const ov_tensor *, size_t *))                                       \
-  X(int, ov_tensor_data, (const ov_tensor *, void **))                                                 \
-  X(void, ov_tensor_free, (ov_tensor *))
-// clang-format on
-
-typedef struct ov_table {
-#define OV_MEMBER(result, name, arguments) result(*name) arguments;
-  OV_API(OV_MEMBER)
-#undef OV_MEMBER
-} ov_table;
-
-static const char *const k_functions[] = {
-#define OV_NAME(result, name, arguments) #name,
-    OV_API(OV_NAME)
-#undef OV_NAME
-};
-
-enum {
-  OLDEST = 2023, /* that reads TensorFlow's files */
-  FUNCTIONS = sizeof k_functions / sizeof *k_functions,
-  REASON_BYTES = 400,
-};
 
 extern const amct_engine_class amct_engine_openvino;
 
 typedef struct amct_openvino {
   amct_engine base;
   ov_table ov;
-  void *library;
   ov_core *core;
   ov_model *model; /* as read; NULL once it has the one shape that it will be run with */
   ov_compiled *compiled;
@@ -111,7 +27,7 @@ typedef struct amct_openvino {
   size_t request_count;
   size_t input_count, fetch_count;
   struct {
-    size_t port; /* of the model */
+    size_t port; /* of the model; SIZE_MAX: what is fetched does not need it */
     int type;
     amct_shape shape; /* that the model is compiled for */
   } * inputs;
@@ -119,135 +35,7 @@ typedef struct amct_openvino {
   amct_arena arena;
 } amct_openvino;
 
-/* Its words in one line: without where in its sources they come from. */
-static amct_status fail(const amct_openvino *e, amct_status status, const char *what,
-                        amct_error *err) {
-  char reason[REASON_BYTES];
-  size_t used = 0;
-  const char *at = e->ov.ov_get_last_err_msg ? e->ov.ov_get_last_err_msg() : NULL;
-  for (at = at ? at : ""; *at && used + 1 < sizeof reason;) {
-    const size_t size = strcspn(at, "\n");
-    const bool noise = strncmp(at, "Exception from", 14) == 0 ||
-                       strncmp(at, "Check '", 7) == 0 || size == 0;
-    const size_t room = sizeof reason - 1 - used, taken = size < room ? size : room;
-    if (!noise) {
-      memcpy(reason + used, at, taken);
-      used += taken;
-      if (used < sizeof reason - 1) reason[used++] = ' ';
-    }
-    at += size + (at[size] == '\n');
-  }
-  while (used > 0 && reason[used - 1] == ' ')
-    used--;
-  reason[used] = '\0';
-  return amct_fail(err, status, NULL, "OpenVINO %s: %s", what,
-                   *reason ? reason : "no reason given");
-}
-
-/* ---- loading ---- */
-
-static amct_status load(amct_openvino *e, amct_packages *packages, amct_error *err) {
-  const char *path = amct_packages_file(packages, "openvino/libs/libopenvino_c.so*");
-  if (!path)
-    return amct_fail(err, AMCT_NOT_READY, NULL,
-                     "OpenVINO is not installed (looked in %s): pip install openvino",
-                     amct_packages_list(packages));
-  e->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!e->library)
-    return amct_fail(err, AMCT_NOT_READY, NULL, "OpenVINO cannot be loaded: %s",
-                     amct_engine_dlerror());
-  const char *missing = amct_engine_symbols(e->library, k_functions, &e->ov, FUNCTIONS);
-  if (missing)
-    return amct_fail(err, AMCT_NOT_READY, NULL,
-                     "%s lacks %s: OpenVINO from %d on is wanted", path, missing, OLDEST);
-  ov_version version = {0};
-  if (e->ov.ov_get_openvino_version(&version) != 0)
-    return fail(e, AMCT_NOT_READY, "does not tell its version", err);
-  const int year = atoi(version.build);
-  snprintf(e->base.version, sizeof e->base.version, "OpenVINO %.*s (%s)",
-           (int)strcspn(version.build, "-"), version.build, path);
-  e->ov.ov_version_free(&version);
-  if (year >= OLDEST) return AMCT_OK;
-  return amct_fail(err, AMCT_NOT_READY, NULL,
-                   "%s is too old: OpenVINO from %d on is wanted", e->base.version,
-                   OLDEST);
-}
-
-/* ---- the graph, with what is fetched as its outputs ---- */
-
-static amct_spec *add_op(amct_edits *edits, const char *op, const char *name,
-                         const char *const inputs[2], size_t count) {
-  amct_spec *spec = amct_edits_add(edits, name, op, NULL, false);
-  for (size_t i = 0; i < count; i++)
-    amct_spec_input(spec, inputs[i]);
-  amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
-  return spec;
-}
-
-static const char *add_permutation(amct_edits *edits, const char *wanted,
-                                   const int32_t axes[4]) {
-  const amct_shape shape = {1, {4}};
-  const char *name = amct_edits_free_name(edits, wanted);
-  if (!name) return NULL;
-  amct_spec_tensor(amct_edits_add(edits, name, "Const", NULL, false), AMCT_DTYPE_INT32,
-                   &shape, axes, 4 * sizeof *axes);
-  return name;
-}
-
-/* Names of the nodes of a fetch. */
-typedef struct leaf {
-  const char *there, *shape, *same, *back;
-} leaf;
-
-/*
- * Inside, pictures are kept channels first, in a memory order of its own. An output in
- * TensorFlow's order would leave a pair of transpositions in the way of every layer
- * behind. Two beside the graph, with a reshape between them that changes nothing, are
- * kept apart from those of the layers until both have become no work at all.
- */
-static void add_picture(amct_edits *edits, const leaf *to, const char *tensor,
-                        const char *const permutations[2]) {
-  amct_spec *spec =
-      add_op(edits, "Transpose", to->there, (const char *[]){tensor, permutations[0]}, 2);
-  amct_spec_type(spec, "Tperm", AMCT_DTYPE_INT32);
-  spec = add_op(edits, "Shape", to->shape, (const char *[]){to->there, NULL}, 1);
-  amct_spec_type(spec, "out_type", AMCT_DTYPE_INT32);
-  spec = add_op(edits, "Reshape", to->same, (const char *[]){to->there, to->shape}, 2);
-  amct_spec_type(spec, "Tshape", AMCT_DTYPE_INT32);
-  spec = add_op(edits, "Transpose", to->back, (const char *[]){to->same, permutations[1]},
-                2);
-  amct_spec_type(spec, "Tperm", AMCT_DTYPE_INT32);
-}
-
-static const char *leaf_name(amct_edits *edits, amct_arena *arena, const char *part,
-                             size_t i) {
-  const char *wanted = amct_arena_format(arena, "amct_%s_%zu", part, i);
-  return wanted ? amct_edits_free_name(edits, wanted) : NULL;
-}
-
-static amct_status add_outputs(amct_openvino *e, const amct_engine_job *job,
-                               amct_edits *edits, amct_error *err) {
-  static const int32_t k_first[4] = {0, 3, 1, 2}, k_last[4] = {0, 2, 3, 1};
-  const char *const permutations[2] = {
-      add_permutation(edits, "amct_channels_first", k_first),
-      add_permutation(edits, "amct_channels_last", k_last)};
-  e->outputs = amct_arena_array(&e->arena, job->fetch_count + 1, sizeof *e->outputs);
-  if (!permutations[0] || !permutations[1] || !e->outputs) return amct_fail_memory(err);
-  for (size_t i = 0; i < job->fetch_count; i++) {
-    const amct_fetch *fetch = &job->fetches[i];
-    const leaf to = {
-        leaf_name(edits, &e->arena, "there", i), leaf_name(edits, &e->arena, "shape", i),
-        leaf_name(edits, &e->arena, "same", i), leaf_name(edits, &e->arena, "fetch", i)};
-    if (!to.there || !to.shape || !to.same || !to.back) return amct_fail_memory(err);
-    if (fetch->picture)
-      add_picture(edits, &to, fetch->tensor, permutations);
-    else
-      (void)add_op(edits, "Identity", to.back, (const char *[]){fetch->tensor, NULL}, 1);
-    e->outputs[i] = amct_arena_format(&e->arena, "%s:0", to.back);
-    if (!e->outputs[i]) return amct_fail_memory(err);
-  }
-  return amct_edits_apply(edits, err);
-}
+/* ---- reading ---- */
 
 static amct_status write_all(int fd, const amct_buffer *bytes, amct_error *err) {
   for (size_t done = 0; done < bytes->size;) {
@@ -270,7 +58,7 @@ static amct_status read_model(amct_openvino *e, const amct_graph *graph,
   if (status == AMCT_OK) status = write_all(fd, &bytes, err);
   amct_buffer_free(&bytes);
   if (status == AMCT_OK && e->ov.ov_core_read_model(e->core, path, NULL, &e->model) != 0)
-    status = fail(e, AMCT_UNSUPPORTED, "cannot read the graph", err);
+    status = amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot read the graph", err);
   close(fd);
   return status;
 }
@@ -292,7 +80,8 @@ static amct_status match_input(amct_openvino *e, const amct_engine_job *job, siz
   if (e->ov.ov_model_const_input_by_index(e->model, port, &p) != 0 ||
       e->ov.ov_port_get_any_name(p, &name) != 0 ||
       e->ov.ov_port_get_partial_shape(p, &shape) != 0) {
-    status = fail(e, AMCT_UNSUPPORTED, "does not tell the inputs", err);
+    status =
+        amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not tell the inputs", err);
     goto done;
   }
   size_t i = 0;
@@ -306,7 +95,8 @@ static amct_status match_input(amct_openvino *e, const amct_engine_job *job, siz
   *varies = *varies && shape.rank.min > 0 && shape.dims[0].min != shape.dims[0].max;
   e->inputs[i].port = port;
   if (e->ov.ov_port_get_element_type(p, &e->inputs[i].type) != 0)
-    status = fail(e, AMCT_UNSUPPORTED, "does not tell the inputs", err);
+    status =
+        amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not tell the inputs", err);
 done:
   if (shape.dims) e->ov.ov_partial_shape_free(&shape);
   if (name) e->ov.ov_free(name);
@@ -321,13 +111,13 @@ static amct_status match_inputs(amct_openvino *e, const amct_engine_job *job,
   if (!e->inputs) return amct_fail_memory(err);
   e->input_count = job->input_count;
   if (e->ov.ov_model_inputs_size(e->model, &ports) != 0)
-    return fail(e, AMCT_UNSUPPORTED, "does not tell the inputs", err);
+    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not tell the inputs", err);
   for (size_t i = 0; i < e->input_count; i++)
     e->inputs[i].port = SIZE_MAX;
   for (size_t i = 0; i < ports; i++)
     AMCT_TRY(match_input(e, job, i, varies, err));
   for (size_t i = 0; i < e->input_count; i++)
-    if (e->inputs[i].port == SIZE_MAX)
+    if (e->inputs[i].port == SIZE_MAX && amct_graph_find(job->graph, job->inputs[i].name))
       return amct_fail(err, AMCT_UNSUPPORTED, job->inputs[i].name,
                        "OpenVINO has no input \"%s\": it takes its default",
                        job->inputs[i].name);
@@ -340,7 +130,8 @@ static amct_status check_outputs(amct_openvino *e, bool *varies, amct_error *err
     ov_port *port = NULL;
     ov_partial_shape shape = {{0, 0}, NULL};
     if (e->ov.ov_model_const_output_by_name(e->model, e->outputs[i], &port) != 0)
-      return fail(e, AMCT_UNSUPPORTED, "does not tell the outputs", err);
+      return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not tell the outputs",
+                                err);
     *varies = e->ov.ov_port_get_partial_shape(port, &shape) == 0 && shape.dims &&
               shape.rank.min > 0 && shape.dims[0].min != shape.dims[0].max;
     if (shape.dims) e->ov.ov_partial_shape_free(&shape);
@@ -364,17 +155,19 @@ static amct_status set_shapes(amct_openvino *e, amct_error *err) {
   ov_partial_shape *shapes = amct_alloc_array(e->input_count + 1, sizeof *shapes);
   ov_dimension(*dims)[AMCT_RANK_MAX] = amct_alloc_array(e->input_count + 1, sizeof *dims);
   amct_status status = ports && shapes && dims ? AMCT_OK : amct_fail_memory(err);
+  size_t count = 0;
   for (size_t i = 0; i < e->input_count && status == AMCT_OK; i++) {
     const amct_shape *shape = &e->inputs[i].shape;
+    if (e->inputs[i].port == SIZE_MAX) continue;
     for (int k = 0; k < shape->rank; k++)
       dims[i][k] = (ov_dimension){shape->dims[k], shape->dims[k]};
-    ports[i] = e->inputs[i].port;
-    shapes[i] = (ov_partial_shape){{shape->rank, shape->rank}, dims[i]};
+    ports[count] = e->inputs[i].port;
+    shapes[count++] = (ov_partial_shape){{shape->rank, shape->rank}, dims[i]};
   }
   if (status == AMCT_OK && e->ov.ov_model_reshape_by_port_indexes(e->model, ports, shapes,
                                                                   e->input_count) != 0)
-    status =
-        fail(e, AMCT_UNSUPPORTED, "cannot give the graph the shape of the data", err);
+    status = amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED,
+                                "cannot give the graph the shape of the data", err);
   amct_free(dims);
   amct_free(shapes);
   amct_free(ports);
@@ -398,11 +191,11 @@ static amct_status compile(amct_openvino *e, const amct_array *inputs, amct_erro
                                   "NUM_STREAMS", number[0], "INFERENCE_NUM_THREADS",
                                   number[1], "INFERENCE_PRECISION_HINT", "f32",
                                   "ENABLE_CPU_PINNING", "NO") != 0)
-    return fail(e, AMCT_UNSUPPORTED, "cannot compile the graph", err);
+    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot compile the graph", err);
   while (e->request_count < streams) {
     if (e->ov.ov_compiled_model_create_infer_request(e->compiled,
                                                      &e->requests[e->request_count]) != 0)
-      return fail(e, AMCT_UNSUPPORTED, "cannot run the graph", err);
+      return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
     e->request_count++;
   }
   return AMCT_OK;
@@ -414,11 +207,14 @@ static void drop_model(amct_openvino *e) {
 }
 
 static amct_status open_graph(amct_openvino *e, const amct_engine_job *job,
-                              amct_edits *edits, amct_error *err) {
+                              amct_error *err) {
   bool varies = job->splits;
+  amct_packages *packages = (amct_packages *)(uintptr_t)job->packages;
+  AMCT_TRY(amct_openvino_load(&e->ov, e->base.version, packages, err));
   if (e->ov.ov_core_create(&e->core) != 0)
-    return fail(e, AMCT_NOT_READY, "does not start", err);
-  AMCT_TRY(add_outputs(e, job, edits, err));
+    return amct_openvino_fail(&e->ov, AMCT_NOT_READY, "does not start", err);
+  AMCT_TRY(amct_openvino_outputs(&e->outputs, job->graph, job->fetches, job->fetch_count,
+                                 &e->arena, err));
   AMCT_TRY(read_model(e, job->graph, err));
   AMCT_TRY(match_inputs(e, job, &varies, err));
   AMCT_TRY(check_outputs(e, &varies, err));
@@ -440,16 +236,11 @@ static void close_openvino(amct_engine *engine) {
 
 static amct_status open_openvino(amct_engine **out, const amct_engine_job *job,
                                  amct_error *err) {
-  amct_packages *packages = (amct_packages *)(uintptr_t)job->packages;
   amct_openvino *e = amct_alloc_array(1, sizeof *e);
   if (!e) return amct_fail_memory(err);
   e->base.class = &amct_engine_openvino;
   e->fetch_count = job->fetch_count;
-  amct_status status = load(e, packages, err);
-  amct_edits *edits = status == AMCT_OK ? amct_edits_new(job->graph) : NULL;
-  if (status == AMCT_OK)
-    status = edits ? open_graph(e, job, edits, err) : amct_fail_memory(err);
-  amct_edits_free(edits);
+  const amct_status status = open_graph(e, job, err);
   if (status == AMCT_OK)
     *out = &e->base;
   else
@@ -494,11 +285,13 @@ static amct_status give_input(const batch *b, ov_request *request, size_t i, int
   ov_tensor *tensor = NULL;
   if (e->ov.ov_tensor_create_from_host_ptr(
           e->inputs[i].type, (ov_shape){shape.rank, shape.dims}, data, &tensor) != 0)
-    return fail(e, AMCT_UNSUPPORTED, "does not take the data", err);
+    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err);
   const int wrong = e->ov.ov_infer_request_set_input_tensor_by_index(
       request, e->inputs[i].port, tensor);
   e->ov.ov_tensor_free(tensor);
-  return wrong ? fail(e, AMCT_UNSUPPORTED, "does not take the data", err) : AMCT_OK;
+  return wrong
+             ? amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err)
+             : AMCT_OK;
 }
 
 static bool describe(const amct_openvino *e, const ov_tensor *tensor, amct_array *to) {
@@ -527,7 +320,8 @@ static amct_status show_output(const batch *b, ov_request *request, size_t fetch
   ov_tensor *tensor = NULL;
   amct_array array = {.name = e->outputs[fetch]};
   if (e->ov.ov_infer_request_get_tensor(request, e->outputs[fetch], &tensor) != 0)
-    return fail(e, AMCT_UNSUPPORTED, "does not hand out a tensor", err);
+    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not hand out a tensor",
+                              err);
   const amct_status status =
       describe(e, tensor, &array)
           ? b->visit(b->context, fetch, row, &array, err)
@@ -542,9 +336,9 @@ static amct_status run_once(const batch *b, size_t worker, int64_t row, amct_err
   ov_request *request = e->requests[worker];
   const size_t count = e->fetch_count;
   for (size_t i = 0; i < e->input_count; i++)
-    AMCT_TRY(give_input(b, request, i, row, err));
+    if (e->inputs[i].port != SIZE_MAX) AMCT_TRY(give_input(b, request, i, row, err));
   if (e->ov.ov_infer_request_infer(request) != 0)
-    return fail(e, AMCT_UNSUPPORTED, "cannot run the graph", err);
+    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
   const size_t first = worker * count / e->request_count; /* not two at one tensor */
   for (size_t i = 0; i < count && b->visit; i++)
     AMCT_TRY(show_output(b, request, (first + i) % count, row, err));

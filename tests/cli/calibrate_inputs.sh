@@ -1,0 +1,36 @@
+# several inputs: each by its name, a folder or an archive, with the same samples
+export AMCT_ENGINE_DIR=nothing
+text_to_pb >two.pb <<'NET'
+a = Placeholder() {shape=[?,2], dtype=float32}
+b = Placeholder() {shape=[4,2]}
+c = Placeholder() {shape=[?,?]}
+d = Placeholder() {shape=[1]}
+w = Const() {value=float[2,2](1,2,3,4)}
+s = AddN(a, b)
+y = MatMul(s, w)
+z = MatMul(c, w)
+u = Identity(d)
+NET
+try() {
+  echo "\$ calibrate$(printf " %q" "$@")"
+  amct calibrate --model two.pb --save_path out/net "$@" 2>&1
+  echo "exit $?"
+}
+mkdir folder
+head -c 32 /dev/zero >four.bin
+head -c 16 /dev/zero >folder/1.bin
+head -c 16 /dev/zero >folder/2.bin
+head -c 24 /dev/zero >three.bin
+try --outputs y --data four.bin
+try --outputs y --data a=four.bin
+try --outputs y --data "a=four.bin;b=three.bin"
+try --outputs y --data "a=four.bin;b=folder"
+try --outputs y --data "a=folder;b=folder"
+try --outputs y --data "a=folder;b:0=folder" --batch_size 3
+try --outputs y --data "a=folder;b=four.bin" --batch_size 4
+try --outputs z --data "a=four.bin"
+try --outputs z --data "c=four.bin"
+try --outputs y,z --data "a=four.bin"
+try --outputs "y:0" --data "a=four.bin"
+try --outputs "w" --data "a=four.bin"
+ls
