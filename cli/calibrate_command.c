@@ -97,5 +97,6 @@ cli_status cli_run_calibrate(const cli_call *call) {
   watch_signals();
   const amct_status status = amct_calibrate(&result, &options, &err);
   if (status == AMCT_OK) print_result(&result, options.save_path);
-  return cli_finish(status, &err);
+  const cli_status exit = cli_finish(status, &err);
+  return exit == CLI_FAILED && g_interrupted ? CLI_INTERRUPTED : exit;
 }
