@@ -30,6 +30,7 @@ CREATE(quant_ifmr)
 CREATE(quant_arq)
 CREATE(ulq)
 CREATE(ulq_grad)
+CREATE(ulq_range)
 CREATE(arq_retrain)
 CREATE(retrain_factors)
 CREATE(retrain_record)
@@ -91,6 +92,9 @@ static const op_row k_ops[] = {
    {"x: float", "dy: float", "clip_max: float", "clip_min: float"},
    {"dx: float", "d_clip_max: float", "d_clip_min: float", "add_clip_max: float", "add_clip_min: float"},
    create_ulq_grad, true, keep_first_shape},
+  {"UlqRange",
+   {"layer_name: string", "fixed_min: bool", "batch_num: int"},
+   {"state: float", "x: float"}, {"y: float"}, create_ulq_range, true},
   {"ArqRetrain",
    {"layer_name: string", "channel_axes: list(int)", "channel_wise: bool"},
    {"w: float"}, {"y: float"}, create_arq_retrain, true},

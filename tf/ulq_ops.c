@@ -4,7 +4,8 @@
  *
  * Clips that are both 0 were not initialised yet: Ulq then takes the range of the batch,
  * and UlqGrad, which runs once a training step, sketches x. From batch_num sketched
- * batches on it hands out what is to be added to the clips.
+ * batches on it hands out what is to be added to the clips. With batch_num 0 it leaves
+ * the search to others.
  */
 #include "op_kernels.h"
 
@@ -54,7 +55,7 @@ static amct_status init_ulq(amct_kernel *kernel, const amct_node_view *node,
   AMCT_TRY(amct_node_text(node, "layer_name", &k->layer_name, err));
   AMCT_TRY(amct_node_bool(node, "fixed_min", &k->fixed_min, err));
   AMCT_TRY(amct_node_int(node, "batch_num", &k->batch_num, err));
-  if (k->batch_num > 0) return AMCT_OK;
+  if (k->batch_num >= 0) return AMCT_OK;
   return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name, "batch_num is %lld",
                    (long long)k->batch_num);
 }
@@ -227,6 +228,7 @@ static amct_status initialise(const ulq_kernel *k, const amct_tf_view *x,
                               float scalars[GRAD_OUTPUTS], amct_error *err) {
   clip_search *s = k->search;
   fenv_t saved;
+  if (k->batch_num == 0) return AMCT_OK;
   pthread_mutex_lock(&s->lock);
   amct_float_env_enter(&saved);
   const amct_status status = search_clips(k, x->data, x->count, err);

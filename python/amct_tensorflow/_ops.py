@@ -30,6 +30,7 @@ OPS = (
     "AscendWeightQuant",
     "AscendAntiQuant",
     "UlqGrad",
+    "UlqRange",
     "RetrainFactors",
     "RetrainRecord",
 )
@@ -44,5 +45,6 @@ def _register_no_gradients() -> None:
             pass
 
 
-tf.load_op_library(_core.library_path(OPS_LIBRARY))
+# Its functions make the ops outside graphs; none where another copy was loaded before.
+library = tf.load_op_library(_core.library_path(OPS_LIBRARY))
 _register_no_gradients()

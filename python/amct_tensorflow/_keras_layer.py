@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fake quantization in TensorFlow 2, eager and in functions, and the Keras layer of clips.
+
+The kernels are those of graphs. The search for the first clips, which a graph keeps in the
+kernel of UlqGrad, is kept in a variable here: checkpoints hold it, and replicas agree on it.
+"""
+
+from typing import Any, Dict, List
+
+from . import errors
+from ._ops import library, tf, v1
+
+_classes: Dict[str, type] = {}
+
+
+class Clips:
+    """What a layer of clips is, whichever Keras it is of: callable on data."""
+
+    plan: Any
+    name: str
+    clip_max: Any
+    clip_min: Any
+    calibration: Any
+
+    def make_variables(self) -> None:
+        """Makes the variables."""
+        raise NotImplementedError
+
+    def __call__(self, x: Any, training: Any = None) -> Any:
+        raise NotImplementedError
+
+
+def _op(name: str) -> Any:
+    if not hasattr(library, name):
+        raise errors.UnsupportedError(
+            "another copy of this package has loaded its ops in this process; Keras models "
+            "can be retrained by the first alone"
+        )
+    return getattr(library, name)
+
+
+def fake_weight(weight: Any, attributes: Dict[str, Any]) -> Any:
+    """ArqRetrain; the gradient goes straight through."""
+
+    @tf.custom_gradient
+    def forward(w: Any) -> Any:
+        return _op("arq_retrain")(w=w, **attributes), lambda dy: dy
+
+    return forward(weight)
+
+
+def fake_data(x: Any, clip_max: Any, clip_min: Any, attributes: Dict[str, Any]) -> Any:
+    """Ulq. UlqGrad searches for no clips: batch_num 0."""
+
+    @tf.custom_gradient
+    def forward(x: Any, clip_max: Any, clip_min: Any) -> Any:
+        y = _op("ulq")(x=x, clip_max=clip_max, clip_min=clip_min, **attributes)
+        searching_not = dict(attributes, batch_num=0)
+
+        def backward(dy: Any) -> List[Any]:
+            found = _op("ulq_grad")(
+                x=x, dy=dy, clip_max=clip_max, clip_min=clip_min, **searching_not
+            )
+            return [found[0], tf.ensure_shape(found[1], []), tf.ensure_shape(found[2], [])]
+
+        return y, backward
+
+    return forward(x, clip_max, clip_min)
+
+
+def refuse_xla(layer: str) -> None:
+    """UnsupportedError inside a function that XLA compiles."""
+    graph = v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()
+        if context is not None and context.IsXLAContext():
+            raise errors.UnsupportedError(
+                'layer "{}": XLA has no kernels for the retraining ops: compile the model '
+                "with jit_compile=False (Keras 3 decides that by itself where jit_compile "
+                'is "auto" and compile() comes after create_quant_retrain_model), or leave '
+                "jit_compile=True out of tf.function".format(layer)
+            )
+        graph = getattr(graph, "outer_graph", None)
+
+
+def clips_layer(kit: Any) -> Any:
+    """The class of layers of clips, of keras or of tf_keras."""
+    if kit.__name__ not in _classes:
+        _classes[kit.__name__] = _make(kit)
+    return _classes[kit.__name__]
+
+
+def _make(kit: Any) -> type:
+    keras3 = kit.__name__ == "keras"
+    aggregations = v1.VariableAggregation
+    mean = "mean" if keras3 else aggregations.MEAN
+    first = "only_first_replica" if keras3 else aggregations.ONLY_FIRST_REPLICA
+
+    class Ulq(kit.layers.Layer, Clips):  # type: ignore[misc, name-defined]
+        """Data on the int8 grid of two trained clips; 0 and 0 until they are found."""
+
+        def __init__(self, plan: Any, name: str) -> None:
+            super().__init__(name=name, dtype="float32")
+            self.__dict__["plan"] = plan
+            self.supports_jit = False  # asked by Keras 3
+
+        def make_variables(self) -> None:
+            """At once, so that an optimizer finds them."""
+            known = self.plan.clip_max != 0 or self.plan.clip_min != 0
+            state = [float(self._batches()) if known else 0.0, 0.0, 0.0]
+
+            def add(name: str, value: Any, aggregation: Any, trainable: bool) -> Any:
+                return self.add_weight(
+                    name=name,
+                    shape=(3,) if isinstance(value, list) else (),
+                    initializer=lambda shape, dtype=None: tf.constant(value, tf.float32),
+                    trainable=trainable,
+                    aggregation=aggregation,
+                )
+
+            self.clip_max = add("ULQ_clip_max", self.plan.clip_max, first, True)
+            self.clip_min = add("ULQ_clip_min", self.plan.clip_min, first, True)
+            # batches, sum of their clip_max, of their clip_min
+            self.calibration = add("ULQ_calibration", state, mean, False)
+            self.built = True
+
+        def _batches(self) -> int:
+            return self.plan.data["batch_num"] * self.plan.data.get("calls", 1)
+
+        @tf.autograph.experimental.do_not_convert
+        def call(self, x: Any, training: Any = None) -> Any:
+            """The data, fake-quantized; the first batches of training find the clips."""
+            refuse_xla(self.plan.name)
+            clips = [tf.convert_to_tensor(clip) for clip in (self.clip_max, self.clip_min)]
+            attributes = {key: self.plan.data[key] for key in ("layer_name", "fixed_min")}
+            attributes["batch_num"] = self._batches()
+            if training:
+                self._calibrate(x, attributes)
+            return fake_data(x, clips[0], clips[1], attributes)
+
+        def _calibrate(self, x: Any, attributes: Dict[str, Any]) -> None:
+            """Adds the batch's range; with the last one, the mean becomes the clips.
+
+            Without a condition: replicas must meet at each assignment.
+            """
+            wanted = float(attributes["batch_num"])
+            before = tf.convert_to_tensor(self.calibration)
+            found = _op("ulq_range")(state=before, x=tf.stop_gradient(x), **attributes)
+            self.calibration.assign(before + found)
+            after = tf.convert_to_tensor(self.calibration)
+            now = tf.logical_and(before[0] < wanted, after[0] >= wanted)
+            mean_range = tf.math.divide_no_nan(after[1:], after[0])
+            for i, clip in enumerate((self.clip_max, self.clip_min)):
+                old = tf.convert_to_tensor(clip)
+                clip.assign(tf.where(now, mean_range[i], old))
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            """That of the data."""
+            return input_shape
+
+    return Ulq
