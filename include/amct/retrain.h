@@ -27,6 +27,7 @@ amct_create_quant_retrain_config(const amct_source *source, const char *config_f
  * adds a node whose output 0, once the clips are trained, writes the factors of all
  * layers into the record. Edits are read and freed as those of a calibration.
  *
+ * @param record_file  path of the record; NULL: a plan to look at, no record is written
  * @return as amct_quantize_model; AMCT_UNSUPPORTED (the graph was edited before).
  */
 AMCT_API AMCT_NODISCARD amct_status amct_create_quant_retrain_model(

@@ -28,6 +28,7 @@ from ._retrain import (
     convert_qat_model,
     create_quant_retrain_config,
     create_quant_retrain_model,
+    freeze_quant_retrain_model,
     save_quant_retrain_model,
 )
 from .errors import (
@@ -60,6 +61,7 @@ __all__ = [
     "create_quant_retrain_config",
     "create_quant_retrain_model",
     "export_stock",
+    "freeze_quant_retrain_model",
     "inspect",
     "quantize_model",
     "save_model",

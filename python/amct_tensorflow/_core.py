@@ -317,12 +317,15 @@ def quantize_model(
     return _edits(handle)
 
 
-def create_quant_retrain_model(graph: Graph, config_file: str, record_file: str) -> List[Edit]:
-    """Returns the edits that make a graph train its quantization."""
+def create_quant_retrain_model(
+    graph: Graph, config_file: str, record_file: Optional[str]
+) -> List[Edit]:
+    """Returns the edits that make a graph train its quantization. No record: a plan only."""
     error = _Error()
     handle = ctypes.c_void_p()
+    record = None if record_file is None else _path(record_file)
     status = _lib.amct_create_quant_retrain_model(
-        ctypes.byref(handle), _source(graph), _path(config_file), _path(record_file), error
+        ctypes.byref(handle), _source(graph), _path(config_file), record, error
     )
     _check(status, error)
     return _edits(handle)

@@ -40,11 +40,11 @@ def freeze_function(function: Any, outputs: List[str]) -> Frozen:
     )
 
     frozen = convert_variables_to_constants_v2(function)
-    definition = _only(frozen.graph.as_graph_def(), outputs)
+    definition = only(frozen.graph.as_graph_def(), outputs)
     return Frozen(definition, [tensor.op.name for tensor in frozen.inputs], outputs)
 
 
-def _only(definition: Any, outputs: List[str]) -> Any:
+def only(definition: Any, outputs: List[str]) -> Any:
     """What the outputs need, and the placeholders; no control edges from what goes."""
     nodes = {node.name: node for node in definition.node}
     waiting = outputs + [node.name for node in definition.node if node.op == "Placeholder"]
@@ -57,6 +57,8 @@ def _only(definition: Any, outputs: List[str]) -> Any:
             waiting += [text.lstrip("^").partition(":")[0] for text in inputs]
     kept = v1.GraphDef(versions=definition.versions, library=definition.library)
     kept.node.extend(node for node in definition.node if node.name in needed)
+    for node in kept.node:
+        node.device = ""  # of the machines that trained
     return kept
 
 
@@ -75,7 +77,7 @@ def freeze_keras(model: Any) -> Frozen:
         return found
 
     infer = tf.autograph.experimental.do_not_convert(infer)
-    with swapped(_fused_norms(kit, model)), _plain_scopes(kit, model):
+    with swapped(_fused_norms(kit, model)), _plain_scopes(kit, model), _one_replica():
         function = tf.function(infer).get_concrete_function(*specs)
     return freeze_function(function, list(outputs))
 
@@ -105,13 +107,62 @@ def freeze_saved_model(folder: str, signature: str = "serving_default") -> Froze
     return freeze_function(function, [tensor.op.inputs[0].op.name for tensor in function.outputs])
 
 
+@contextlib.contextmanager
+def _one_replica() -> Iterator[None]:
+    """Variables of a tf.distribute strategy read as the first copy, not as a reduction."""
+    from tensorflow.python.saved_model import save_context
+
+    policy = tf.saved_model.experimental.VariablePolicy.NONE
+    options = tf.saved_model.SaveOptions(experimental_variable_policy=policy)
+    with save_context.save_context(options):
+        yield
+
+
+def settle_replicas(model: Any) -> None:
+    """What replicas have gathered apart, such as statistics of batch norms, agrees after it.
+
+    Variables that are said to be means become that, as in tf-keras; others, as in Keras 3,
+    what the first replica has, which is what checkpoints hold. Every worker must call this.
+    """
+    variables = [plain_variable(variable) for variable in model.non_trainable_variables]
+    apart = [
+        variable
+        for variable in variables
+        if getattr(variable, "distribute_strategy", None) is not None and variable.dtype.is_floating
+    ]
+    if not apart or apart[0].distribute_strategy.num_replicas_in_sync == 1:
+        return
+    strategy = apart[0].distribute_strategy
+
+    def share(variable: Any) -> Any:
+        value = variable.read_value()
+        if variable.aggregation == tf.VariableAggregation.MEAN:
+            return value / strategy.num_replicas_in_sync
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.where(tf.equal(first, 0), value, tf.zeros_like(value))
+
+    @tf.autograph.experimental.do_not_convert
+    def shares() -> List[Any]:
+        return [share(variable) for variable in apart]
+
+    for variable, parts in zip(apart, tf.function(strategy.run)(shares)):
+        variable.assign(strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None))
+
+
+def plain_variable(variable: Any) -> Any:
+    """The TensorFlow variable of a Keras variable."""
+    return variable.value if type(variable).__module__.partition(".")[0] == "keras" else variable
+
+
 # ---- what the model takes ----
 
 
 def _signature(model: Any) -> Tuple[List[Any], Dict[str, Any]]:
     """What to call the model with: positional arguments, keywords."""
     if getattr(model, "inputs", None):
-        return [tf.nest.map_structure(_spec, _plain(model.input))], {}
+        sequential = isinstance(model, keras_of(model).Sequential)
+        structure = model.inputs[0] if sequential else model.input
+        return [tf.nest.map_structure(_spec, _plain(structure))], {}
     save_spec = getattr(model, "save_spec", None)  # tf-keras
     if save_spec is not None and save_spec() is not None:
         arguments, keywords = save_spec()

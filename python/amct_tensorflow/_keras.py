@@ -9,6 +9,7 @@ the frozen graph, with the trained values; so what was trained is what is saved.
 """
 
 import contextlib
+import inspect
 import threading
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -40,6 +41,9 @@ _KINDS = {
         _Place(("Conv2D",), ("pointwise_kernel",), "ULQ_pointwise"),
     ),
 }
+
+
+KINDS_TEXT = ", ".join(sorted(_KINDS))
 
 
 class _State(NamedTuple):
@@ -138,7 +142,9 @@ def _call_of(kind: Any, name: str) -> Any:
                 return _separable(self, state.clips, inputs)
             return kind.call(self, state.clips[0](inputs), *arguments, **keywords)
 
-    return tf.autograph.experimental.do_not_convert(call)
+    plain: Any = tf.autograph.experimental.do_not_convert(call)
+    plain.__signature__ = inspect.signature(kind.call)  # Keras looks at it
+    return plain
 
 
 @contextlib.contextmanager
@@ -234,14 +240,14 @@ def plans_of(edits: List[_core.Edit]) -> List[Plan]:
 
 def check_plans(plans: List[Plan], owners: Dict[str, Owner]) -> List[Tuple[Owner, Plan]]:
     """One plan a place of a layer. ConfigError where there is none, or no layer for it."""
-    found: Dict[Tuple[int, str], Tuple[Owner, Plan]] = {}
+    found: Dict[Tuple[int, int], Tuple[Owner, Plan]] = {}
     for plan in plans:
         owner = owners.get(plan.name)
         if owner is None:
             raise _config_error(
                 plan.name,
                 'layer "{}" is not made by a Keras layer that can be retrained ({}): set '
-                "its retrain_enable to false".format(plan.name, ", ".join(sorted(_KINDS))),
+                "its retrain_enable to false".format(plan.name, KINDS_TEXT),
             )
         key = (id(owner.layer), owner.place)
         if key not in found:
@@ -276,7 +282,8 @@ def _agree(one: Plan, other: Plan) -> bool:
 def apply(model: Any, planned: List[Tuple[Owner, Plan]]) -> List[Any]:
     """Turns the layers into their retrained forms. Returns the variables of their clips."""
     kit = _freeze.keras_of(model)
-    strategy = getattr(_variable_of(model), "distribute_strategy", None)
+    first = next(iter(model.variables), None)
+    strategy = getattr(_freeze.plain_variable(first), "distribute_strategy", None)
     added = []
     for owner, plan in planned:
         layer = owner.layer
@@ -284,7 +291,8 @@ def apply(model: Any, planned: List[Tuple[Owner, Plan]]) -> List[Any]:
         assert kind is not None  # what check_plans has let through
         clips = clips_layer(kit)(plan, _KINDS[kind][owner.place].clips)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
-            clips.make_variables()
+            with _scope_of(kit, layer, clips):
+                clips.make_variables()
         _attach(layer, clips)
         if _STATE not in layer.__dict__:
             layer.__dict__[_STATE] = _State(kind, {})
@@ -294,19 +302,20 @@ def apply(model: Any, planned: List[Tuple[Owner, Plan]]) -> List[Any]:
     return added
 
 
-def _variable_of(model: Any) -> Any:
-    """One TensorFlow variable of a model."""
-    variable = next(iter(model.variables), None)
-    return getattr(variable, "value", variable) if _is_keras3(variable) else variable
-
-
-def _is_keras3(variable: Any) -> bool:
-    return type(variable).__module__.partition(".")[0] == "keras"
+@contextlib.contextmanager
+def _scope_of(kit: Any, layer: Any, clips: Any) -> Iterator[None]:
+    """Variables made inside are called <layer>/<clips>/<variable>."""
+    keras3 = kit.__name__ == "keras"
+    names = (getattr(layer, "path", None) or layer.name).split("/")
+    with contextlib.ExitStack() as stack:
+        for name in names if keras3 else names + [clips.name]:
+            stack.enter_context(kit.name_scope(name) if keras3 else tf.name_scope(name))
+        yield
 
 
 def _attach(layer: Any, clips: Any) -> None:
     """As a layer inside the layer, so that Keras finds, counts and saves its variables."""
-    tracker = getattr(layer, "_tracker", None)  # Keras 3 locks a layer that is built
+    tracker: Any = getattr(layer, "_tracker", None)  # Keras 3 locks a layer that is built
     locked = tracker is not None and tracker.locked
     if locked:
         tracker.unlock()

@@ -91,11 +91,6 @@ def clips_layer(kit: Any) -> Any:
 
 
 def _make(kit: Any) -> type:
-    keras3 = kit.__name__ == "keras"
-    aggregations = v1.VariableAggregation
-    mean = "mean" if keras3 else aggregations.MEAN
-    first = "only_first_replica" if keras3 else aggregations.ONLY_FIRST_REPLICA
-
     class Ulq(kit.layers.Layer, Clips):  # type: ignore[misc, name-defined]
         """Data on the int8 grid of two trained clips; 0 and 0 until they are found."""
 
@@ -106,26 +101,8 @@ def _make(kit: Any) -> type:
 
         def make_variables(self) -> None:
             """At once, so that an optimizer finds them."""
-            known = self.plan.clip_max != 0 or self.plan.clip_min != 0
-            state = [float(self._batches()) if known else 0.0, 0.0, 0.0]
-
-            def add(name: str, value: Any, aggregation: Any, trainable: bool) -> Any:
-                return self.add_weight(
-                    name=name,
-                    shape=(3,) if isinstance(value, list) else (),
-                    initializer=lambda shape, dtype=None: tf.constant(value, tf.float32),
-                    trainable=trainable,
-                    aggregation=aggregation,
-                )
-
-            self.clip_max = add("ULQ_clip_max", self.plan.clip_max, first, True)
-            self.clip_min = add("ULQ_clip_min", self.plan.clip_min, first, True)
-            # batches, sum of their clip_max, of their clip_min
-            self.calibration = add("ULQ_calibration", state, mean, False)
+            _make_variables(self, kit.__name__ == "keras")
             self.built = True
-
-        def _batches(self) -> int:
-            return self.plan.data["batch_num"] * self.plan.data.get("calls", 1)
 
         @tf.autograph.experimental.do_not_convert
         def call(self, x: Any, training: Any = None) -> Any:
@@ -133,29 +110,57 @@ def _make(kit: Any) -> type:
             refuse_xla(self.plan.name)
             clips = [tf.convert_to_tensor(clip) for clip in (self.clip_max, self.clip_min)]
             attributes = {key: self.plan.data[key] for key in ("layer_name", "fixed_min")}
-            attributes["batch_num"] = self._batches()
+            attributes["batch_num"] = _batches(self.plan)
             if training:
-                self._calibrate(x, attributes)
+                _calibrate(self, x, attributes)
             return fake_data(x, clips[0], clips[1], attributes)
-
-        def _calibrate(self, x: Any, attributes: Dict[str, Any]) -> None:
-            """Adds the batch's range; with the last one, the mean becomes the clips.
-
-            Without a condition: replicas must meet at each assignment.
-            """
-            wanted = float(attributes["batch_num"])
-            before = tf.convert_to_tensor(self.calibration)
-            found = _op("ulq_range")(state=before, x=tf.stop_gradient(x), **attributes)
-            self.calibration.assign(before + found)
-            after = tf.convert_to_tensor(self.calibration)
-            now = tf.logical_and(before[0] < wanted, after[0] >= wanted)
-            mean_range = tf.math.divide_no_nan(after[1:], after[0])
-            for i, clip in enumerate((self.clip_max, self.clip_min)):
-                old = tf.convert_to_tensor(clip)
-                clip.assign(tf.where(now, mean_range[i], old))
 
         def compute_output_shape(self, input_shape: Any) -> Any:
             """That of the data."""
             return input_shape
 
     return Ulq
+
+
+def _batches(plan: Any) -> int:
+    """A layer that is called twice sees two batches a step."""
+    return plan.data["batch_num"] * plan.data.get("calls", 1)
+
+
+def _make_variables(layer: Any, keras3: bool) -> None:
+    mean, first = v1.VariableAggregation.MEAN, v1.VariableAggregation.ONLY_FIRST_REPLICA
+    if keras3:
+        mean, first = "mean", "only_first_replica"
+    plan = layer.plan
+    known = plan.clip_max != 0 or plan.clip_min != 0
+
+    def add(name: str, value: Any, aggregation: Any, trainable: bool) -> Any:
+        return layer.add_weight(
+            name=name,
+            shape=(3,) if isinstance(value, list) else (),
+            initializer=lambda shape, dtype=None: tf.constant(value, tf.float32),
+            trainable=trainable,
+            aggregation=aggregation,
+        )
+
+    layer.clip_max = add("ULQ_clip_max", plan.clip_max, first, True)
+    layer.clip_min = add("ULQ_clip_min", plan.clip_min, first, True)
+    # batches, sum of their clip_max, of their clip_min
+    state = [float(_batches(plan)) if known else 0.0, 0.0, 0.0]
+    layer.calibration = add("ULQ_calibration", state, mean, False)
+
+
+def _calibrate(layer: Any, x: Any, attributes: Dict[str, Any]) -> None:
+    """Adds the batch's range; with the last one, the mean becomes the clips.
+
+    Without a condition: replicas must meet at each assignment.
+    """
+    wanted = float(attributes["batch_num"])
+    before = tf.convert_to_tensor(layer.calibration)
+    found = _op("ulq_range")(state=before, x=tf.stop_gradient(x), **attributes)
+    layer.calibration.assign(before + found)
+    after = tf.convert_to_tensor(layer.calibration)
+    now = tf.logical_and(before[0] < wanted, after[0] >= wanted)
+    mean_range = tf.math.divide_no_nan(after[1:], after[0])
+    for i, clip in enumerate((layer.clip_max, layer.clip_min)):
+        clip.assign(tf.where(now, mean_range[i], tf.convert_to_tensor(clip)))

@@ -3,7 +3,8 @@
 
 from typing import Any, List, Optional
 
-from . import _arguments, _core, _gradients, _live
+from . import _arguments, _core, _gradients, _keras_flow, _live, errors
+from ._ops import tf
 
 _gradients.register()
 
@@ -15,7 +16,8 @@ def create_quant_retrain_config(
 
     Args:
       config_file: str, path to write. Missing folders are made, a file there is replaced.
-      graph: tf.Graph, the training graph, without gradients yet. It is only read.
+      graph: tf.Graph, the training graph, without gradients yet; or a Keras model (Keras 3
+        or tf-keras, TensorFlow 2.21). It is only read.
       config_defination: str, path of a simplified configuration (.cfg, protobuf text) for
         retraining; None for the defaults.
 
@@ -23,9 +25,12 @@ def create_quant_retrain_config(
       as create_quant_config.
     """
     config_file = _arguments.path("config_file", config_file)
-    graph = _arguments.graph(graph)
     if config_defination is not None:
         config_defination = _arguments.path("config_defination", config_defination)
+    if _keras_flow.is_model(graph):
+        _keras_flow.create_config(config_file, graph, config_defination)
+        return
+    graph = _arguments.graph(graph)
     _core.create_quant_retrain_config(config_file, _live.serialize(graph), config_defination)
 
 
@@ -39,15 +44,18 @@ def create_quant_retrain_model(graph: Any, config_file: str, record_file: str) -
     "ULQ" in their names (leave them out of weight decay). Unless the configuration gives
     them, the first batch_num training steps find the clips.
 
+    A Keras model is edited once, before it is compiled: its layers train their quantization
+    from then on, and freeze_quant_retrain_model takes the place of the inference graph.
+
     Args:
-      graph: tf.Graph, the training graph or the inference graph.
+      graph: tf.Graph, the training graph or the inference graph; or a Keras model.
       config_file: str, what create_quant_retrain_config wrote.
       record_file: str, path of the record. An empty one is written now.
 
     Returns:
       list of what was added: the tf.Variables of the clips, then a tensor. Running that, in
       a session of the inference graph with the trained variables restored, writes the
-      factors into the record.
+      factors into the record. Of a Keras model the variables alone.
 
     Raises:
       TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
@@ -56,16 +64,49 @@ def create_quant_retrain_model(graph: Any, config_file: str, record_file: str) -
       GraphError: the graph is finalized or over 2 GB.
       FormatError, FileError: the configuration is no JSON, or a file cannot be read or
         written.
-      UnsupportedError: the graph was edited before, or holds quantization ops.
+      UnsupportedError: the graph was edited before, holds quantization ops, or is to be
+        trained under a tf.distribute strategy, which takes a Keras model.
     """
-    graph = _arguments.graph(graph)
     config_file = _arguments.path("config_file", config_file)
     record_file = _arguments.path("record_file", record_file)
+    if _keras_flow.is_model(graph):
+        return _keras_flow.create_model(graph, config_file, record_file)
+    graph = _arguments.graph(graph)
+    if tf.distribute.has_strategy():
+        raise errors.UnsupportedError(
+            "a tf.Graph is retrained on one replica: under a tf.distribute strategy take a "
+            "Keras model"
+        )
     _live.check_editable(graph)
     edits = _core.create_quant_retrain_model(_live.serialize(graph), config_file, record_file)
     added = _live.apply(graph, edits)
     record = next(op for op in added.operations if op.type == "RetrainRecord")
     return added.variables + [record.outputs[0]]
+
+
+def freeze_quant_retrain_model(model: Any, pb_model: str) -> List[str]:
+    """Writes the frozen pb of a retrained Keras model, in inference mode, and its record.
+
+    The record is the file that create_quant_retrain_model was given. Both are what
+    save_quant_retrain_model takes. May be called as often as wanted.
+
+    Args:
+      model: the Keras model that create_quant_retrain_model has edited.
+      pb_model: str, path to write. Missing folders are made, a file there is replaced.
+
+    Returns:
+      list of str, names of the output ops.
+
+    Raises:
+      TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
+      GraphError: the model was not edited, or was changed since.
+      tf.errors.FailedPreconditionError: clips are not found yet: fewer than batch_num
+        batches were trained.
+      FileError: a file cannot be written.
+    """
+    if not _keras_flow.is_model(model):
+        raise TypeError("model must be a Keras model, not {}".format(type(model).__name__))
+    return _keras_flow.freeze(model, _arguments.path("pb_model", pb_model))
 
 
 def save_quant_retrain_model(

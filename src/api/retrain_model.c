@@ -53,14 +53,16 @@ static amct_status plan_flow(flow *f, const amct_source *source, const char *con
 }
 
 /* Into the core's own graph too, so that it is verified before the user's is touched; the
- * record is replaced last, when nothing else can fail. */
+ * record is replaced last, when nothing else can fail. Without one, this is a plan. */
 static amct_status edit(flow *f, amct_calibration *live, const char *record_file,
                         amct_error *err) {
   char id[AMCT_CALIB_ID_BYTES];
   amct_calib_start start = {0};
-  if (!record_file || !*record_file)
+  if (record_file && !*record_file)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "record_file is empty");
-  AMCT_TRY(amct_path_absolute(&f->arena, record_file, &start.record_path, err));
+  start.record_path = "";
+  if (record_file)
+    AMCT_TRY(amct_path_absolute(&f->arena, record_file, &start.record_path, err));
   f->training.record_path = start.record_path;
   f->edits = amct_edits_new(f->study.graph);
   if (!f->edits) return amct_fail_memory(err);
@@ -69,6 +71,7 @@ static amct_status edit(flow *f, amct_calibration *live, const char *record_file
   AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, err));
   AMCT_TRY(amct_edits_apply(f->edits, err));
   AMCT_TRY(amct_graph_verify(f->study.graph, err));
+  if (!record_file) return AMCT_OK;
   return amct_calib_begin(&start, id, err); /* retires a calibration that writes there */
 }
 
@@ -85,8 +88,9 @@ amct_status amct_create_quant_retrain_model(amct_calibration **out,
   if ((status = plan_flow(&f, source, config_file, err)) != AMCT_OK ||
       (status = edit(&f, live, record_file, err)) != AMCT_OK)
     goto done;
-  amct_log(AMCT_LOG_INFO, k_module, "%zu layers are retrained; factors go to %s",
-           amct_recipe_enabled(&f.recipe), f.training.record_path);
+  if (record_file)
+    amct_log(AMCT_LOG_INFO, k_module, "%zu layers are retrained; factors go to %s",
+             amct_recipe_enabled(&f.recipe), f.training.record_path);
   *out = live;
   live = NULL; /* moved to the caller */
 done:

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of retraining for Keras models: configuration, edit, frozen pb and record."""
+
+import json
+import os
+import tempfile
+import weakref
+from typing import Any, List, NamedTuple, Optional
+
+from . import _core, _freeze, _keras, _live, errors
+from ._ops import tf, v1
+
+
+class _Retraining(NamedTuple):
+    """What was asked of a model."""
+
+    config: bytes
+    record_file: str
+
+
+_retrainings: Any = weakref.WeakKeyDictionary()  # model: _Retraining
+
+
+def _warn(module: str, text: str) -> None:
+    _core.write_log(_core.LEVELS.index("warning"), module, text)
+
+
+def is_model(value: Any) -> bool:
+    """A Model of Keras 3 or of tf-keras."""
+    return _freeze.keras_of(value) is not None
+
+
+def create_config(config_file: str, model: Any, config_defination: Optional[str]) -> None:
+    """Writes the configuration, without layers that Keras cannot retrain."""
+    _refuse_retrained(model)
+    frozen, owners = _keras.trace(model)
+    source = frozen.definition.SerializeToString()
+    layers = [layer["name"] for layer in _core.inspect_model(source)["layers"]]
+    strange = [name for name in layers if name not in owners]
+    for name in strange:
+        _warn(
+            "create_quant_retrain_config",
+            'layer "{}" stays float: no Keras layer that can be retrained makes it'.format(name),
+        )
+    if strange and len(strange) == len(layers):
+        raise errors.ConfigError(
+            "{}: no layer can be retrained; Keras layers that can: {}".format(
+                model.name, _keras.KINDS_TEXT
+            )
+        )
+    _core.create_quant_retrain_config(config_file, source, config_defination)
+    if strange:
+        _leave_out(config_file, strange)
+
+
+def _leave_out(config_file: str, layers: List[str]) -> None:
+    """Takes layers out of a configuration."""
+    with open(config_file, encoding="utf-8") as file:
+        config = json.load(file)
+    kept = {name: value for name, value in config.items() if name not in layers}
+    _write(config_file, json.dumps(kept, indent=4, separators=(",", ":")).encode("utf-8"))
+
+
+def _write(path: str, data: bytes) -> None:
+    """A file, whole or not at all."""
+    try:
+        folder = os.path.dirname(os.path.abspath(path))
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            file.write(data)
+        try:
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path)
+        except OSError:
+            os.unlink(file.name)
+            raise
+    except OSError as error:
+        raise errors.FileError("{}: {}".format(path, error.strerror)) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _refuse_retrained(model: Any) -> None:
+    if _keras.is_retrained(model):
+        raise errors.UnsupportedError(
+            "{}: create_quant_retrain_model has edited this model already".format(model.name)
+        )
+
+
+def create_model(model: Any, config_file: str, record_file: str) -> List[Any]:
+    """Edits the model's layers, in place. Returns the variables of the clips."""
+    _refuse_retrained(model)
+    frozen, owners = _keras.trace(model)
+    source = frozen.definition.SerializeToString()
+    edits = _core.create_quant_retrain_model(source, config_file, None)
+    planned = _keras.check_plans(_keras.plans_of(edits), owners)
+    with open(config_file, "rb") as file:
+        config = file.read()
+    _core.create_quant_retrain_model(source, config_file, record_file)  # begins the record
+    added = _keras.apply(model, planned)
+    _retrainings[model] = _Retraining(config, os.path.abspath(record_file))
+    if _keras.forget_compilation(model):
+        _warn(
+            "create_quant_retrain_model",
+            "{} was compiled before: its optimizer knows nothing of the clips. Compile it "
+            "again".format(model.name),
+        )
+    return added
+
+
+def freeze(model: Any, pb_model: str) -> List[str]:
+    """Writes pb and record of a retrained model. Returns the names of the outputs."""
+    if model not in _retrainings:
+        raise errors.GraphError(
+            "{}: create_quant_retrain_model has not edited this model".format(model.name)
+        )
+    retraining = _retrainings[model]
+    _freeze.settle_replicas(model)
+    frozen, owners = _keras.trace(model)
+    with tempfile.TemporaryDirectory() as folder:
+        config_file = os.path.join(folder, "retrain.json")
+        with open(config_file, "wb") as file:
+            file.write(retraining.config)
+        edits = _core.create_quant_retrain_model(
+            frozen.definition.SerializeToString(), config_file, retraining.record_file
+        )
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.graph_util.import_graph_def(frozen.definition, name="")
+    added = _live.apply(graph, [_trained(edit, owners) for edit in edits])
+    with v1.Session(graph=graph) as session:
+        session.run(next(op for op in added.operations if op.type == "RetrainRecord"))
+    definition = _freeze.only(graph.as_graph_def(), frozen.outputs)
+    os.makedirs(os.path.dirname(os.path.abspath(pb_model)), exist_ok=True)
+    _write(pb_model, definition.SerializeToString(deterministic=True))
+    return frozen.outputs
+
+
+def _trained(edit: _core.Edit, owners: Any) -> _core.Edit:
+    """The variable of a clip becomes a constant of the trained value."""
+    if edit.kind != _core.EDIT_VARIABLE:
+        return edit
+    layer, _, name = edit.name.rpartition("/ULQ/")
+    clips = _keras.clips_of(owners, layer)
+    if clips is None:
+        raise errors.GraphError(
+            '{}: layer "{}" was not retrained: the model was changed after '
+            "create_quant_retrain_model".format(edit.name, layer)
+        )
+    node = v1.NodeDef.FromString(edit.nodedef)
+    value = tf.convert_to_tensor(getattr(clips, name)).numpy()
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    return edit._replace(kind=_core.EDIT_ADD, nodedef=node.SerializeToString())
