@@ -274,6 +274,37 @@ def test_the_first_batches_initialise_the_clips(use_resource):
     assert clip_min == -F32(128 + offset) * scale
 
 
+def test_ranges_for_those_who_keep_the_search_themselves():
+    """UlqRange: what one batch adds to (batches, clip_max, clip_min); zeros when there are batch_num, or no data."""
+    x = data(4, (30, 40))
+
+    def add(state, x, batch_num=2, fixed_min=False):
+        attrs = {"layer_name": "l", "fixed_min": fixed_min, "batch_num": batch_num}
+        return run(lambda: node("UlqRange", [np.array(state, F32), x], **attrs)[0]).tolist()
+
+    def found_by_training(x, fixed_min):
+        with tf.Graph().as_default(), v1.Session() as session:
+            clips = clip_variables(False)
+            loss = tf.reduce_sum(ulq(tf.constant(x), clips[0], clips[1], fixed_min) ** 2)
+            train = v1.train.GradientDescentOptimizer(0.0).minimize(loss)
+            session.run(v1.global_variables_initializer())
+            session.run(train)
+            return session.run(clips)
+
+    for fixed_min in (False, True):
+        assert add([0, 0, 0], x, fixed_min=fixed_min) == [1] + found_by_training(x, fixed_min)
+    assert add([1.5, 9, 9], x) == add([0, 0, 0], x)
+    assert add([2, 9, 9], x) == [0, 0, 0] == add([0, 0, 0], x[:0])
+    x[3, 4] = np.inf
+    assert add([2, 9, 9], x) == [0, 0, 0]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="has infinity at index 124 of its"):
+        add([0, 0, 0], x)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="state has 2 values, not 3"):
+        add([0, 0], x)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="batch_num is 0"):
+        add([0, 0, 0], x, batch_num=0)
+
+
 def test_clips_are_found_where_only_the_input_is_trained():
     """var_list without the clips: the gradient of x carries the initialisation."""
     with tf.Graph().as_default() as graph:
