@@ -112,6 +112,15 @@ def test_environments_side_by_side_write_the_same_files(tmp_path):
 
 
 @pytest.mark.parametrize("python", environments())
+def test_command_line(python):
+    """As the program that the wheel installs, and as a module."""
+    program = [os.path.join(os.path.dirname(python), "amct_tensorflow")]
+    for command in (program, [python, "-m", "amct_tensorflow"]):
+        said = subprocess.run(command + ["convert", "--help"], stdout=subprocess.PIPE, check=True).stdout
+        assert said.startswith(b"usage: amct_tensorflow convert [options]")
+
+
+@pytest.mark.parametrize("python", environments())
 def test_forked_workers_have_their_own_calibrations(python, tmp_path):
     code = ORDERS[0] + FLOW
     code += """
