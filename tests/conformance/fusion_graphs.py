@@ -133,21 +133,24 @@ def portable(definition, dtype=np.float32):
 
 
 def run(definition, feeds, outputs):
-    """Output 0 of the named nodes, without TensorFlow's optimizer."""
+    """Output 0 of the named nodes, without TensorFlow's optimizer; in one thread, so always the same."""
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(definition, name="")
-    with models.plain_session(graph) as session:
+    with models.plain_session(graph, threads=1) as session:
         return session.run([name + ":0" for name in outputs], feeds)
 
 
 def check_values(before, after, feeds, outputs):
-    """The fused graph is as near the truth as the graph was: four times its error, 5e-7 of the largest value."""
+    """The fused graph is as near the truth as the graph was: twice its error, 5e-7 of the largest value.
+
+    Feeds of many images, please: the largest error of ten values is luck, in either graph.
+    """
     double = {name: value.astype(np.float64) for name, value in feeds.items()}
     truth = run(portable(before, np.float64), double, outputs)
     unfused = run(portable(before), feeds, outputs)
     fused = run(portable(after), feeds, outputs)
     for name, true, old, new in zip(outputs, truth, unfused, fused):
         assert np.isfinite(true).all() and true.shape == new.shape
-        allowed = 4 * np.abs(old - true).max() + 5e-7 * np.abs(true).max()
+        allowed = 2 * np.abs(old - true).max() + 5e-7 * np.abs(true).max()
         assert np.abs(new - true).max() <= allowed, name

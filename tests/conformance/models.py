@@ -114,9 +114,9 @@ def float_pb(path="model.pb"):
     return write_pb(graph_of().as_graph_def(), path)
 
 
-def plain_session(graph):
+def plain_session(graph, threads=0):
     """A session without the graph optimizer, which may compute constants in another order than variables."""
-    config = v1.ConfigProto()
+    config = v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     return v1.Session(graph=graph, config=config)
 

@@ -94,5 +94,5 @@ def test_keras_forms(center, scale, axis):
     after = fusion_graphs.fuse(before, [y])
     assert fusion_graphs.batch_norms(after) == 0
     assert fusion_graphs.count_ops(after, "BiasAdd") == 3
-    value = np.random.RandomState(0).normal(0, 1, [2] + shape[1:]).astype(np.float32)
+    value = np.random.RandomState(0).normal(0, 1, [16] + shape[1:]).astype(np.float32)
     fusion_graphs.check_values(before, after, {x + ":0": value}, [y])
