@@ -19,8 +19,9 @@ static bool is_parameter_in(const amct_node *node, int *steps) {
   static const char *const k_source[] = {"Const", "VarHandleOp", "VariableV2",
                                          "Variable"};
   static const char *const k_pass[] = {
-      "Identity",  "ReadVariableOp", "Reshape", "ExpandDims", "Squeeze", "Cast",
-      "Transpose", "StopGradient",   "Enter",   "Switch",     "Rsqrt",   "Neg"};
+      "Identity",      "ReadVariableOp",  "Reshape", "ExpandDims", "Squeeze", "Cast",
+      "Transpose",     "StopGradient",    "Enter",   "Switch",     "Rsqrt",   "Neg",
+      "CheckNumerics", "PreventGradient", "Snapshot"};
   static const char *const k_compute[] = {"Add", "AddV2", "Sub", "Mul"};
   while (--*steps >= 0) {
     if (is_one_of(node->op, k_source, sizeof k_source / sizeof k_source[0])) return true;

@@ -118,6 +118,16 @@ amct_node *amct_param_source(amct_edge edge, bool *is_const) {
   return NULL;
 }
 
+bool amct_op_passes(const amct_node *node) {
+  static const char *const k_others[] = {"ReadVariableOp", "Enter", "RefEnter", "Switch",
+                                         "RefSwitch"};
+  const amct_op *op = amct_op_find(node->op);
+  if (!op || op->param != AMCT_PARAM_PASS || node->data_count != 1) return false;
+  for (size_t i = 0; i < sizeof k_others / sizeof *k_others; i++)
+    if (strcmp(node->op, k_others[i]) == 0) return false;
+  return true;
+}
+
 amct_status amct_param_shape(const amct_node *source, amct_shape *shape,
                              amct_error *err) {
   const amct_op *op = amct_op_find(source->op);

@@ -44,6 +44,10 @@ const amct_op *amct_op_layer_at(size_t i);
  */
 amct_node *amct_param_source(amct_edge edge, bool *is_const);
 
+/** True if output 0 is input 0, whatever runs: Identity, StopGradient, CheckNumerics and
+ * the like. */
+bool amct_op_passes(const amct_node *node);
+
 /**
  * Static shape of a parameter node (Const or variable); rank -1 where nothing is known (a
  * Const whose value is pending). AMCT_BAD_FORMAT: the value of the Const is malformed.

@@ -98,6 +98,37 @@ static amct_status match_parameter(run *r, uint8_t index, amct_edge edge,
   return AMCT_OK;
 }
 
+amct_edge amct_see_through(amct_edge edge) {
+  for (int i = 0; i < AMCT_PASSED_MAX && edge.port == 0 && amct_op_passes(edge.node); i++)
+    edge = edge.node->inputs[0];
+  return edge;
+}
+
+static amct_status pass_through(run *r, amct_edge *edge, const amct_node **reader,
+                                amct_passed *passed) {
+  const amct_edge end = amct_see_through(*edge);
+  while (!amct_edge_equal(*edge, end) && !r->pass.reason) {
+    amct_node *node = edge->node;
+    if (passed->count == AMCT_PASSED_MAX)
+      return amct_decline(
+          &r->pass,
+          "more than %d of Identity and the like stand in a row, from \"%s\" on",
+          AMCT_PASSED_MAX, node->name);
+    if (check_sole_use(r, node->op, node, *reader, false) != AMCT_OK)
+      return AMCT_OUT_OF_MEMORY;
+    passed->at[passed->count++] = node;
+    *reader = node;
+    *edge = node->inputs[0];
+  }
+  return AMCT_OK;
+}
+
+amct_status amct_pass_through(amct_pass *pass, amct_edge *edge, const amct_node **reader,
+                              amct_passed *passed, amct_error *err) {
+  return pass_through(pass->run, edge, reader, passed) == AMCT_OK ? AMCT_OK
+                                                                  : amct_fail_memory(err);
+}
+
 static amct_status match_wrong_op(run *r, uint8_t index, const amct_node *node) {
   const amct_row *row = &r->rule->row[index];
   while (row->optional) /* name what stands behind the optional row */
@@ -125,10 +156,14 @@ static amct_status match_row(run *r, uint8_t index, amct_edge edge,
   const amct_row *row = &r->rule->row[index];
   bool swapped;
   if (!row->ops) return match_parameter(r, index, edge, match);
-  amct_node *node = edge.node;
-  if (!row_fits(row, edge, &swapped))
+  const amct_edge behind = amct_see_through(edge);
+  amct_node *node = behind.node;
+  if (!row_fits(row, behind, &swapped))
     return row->optional ? match_row(r, row->input[0], edge, reader, match)
                          : match_wrong_op(r, index, node);
+  if (pass_through(r, &edge, &reader, &match->passed) != AMCT_OK)
+    return AMCT_OUT_OF_MEMORY;
+  if (r->pass.reason) return AMCT_OK;
   match->node[index] = node;
   match->edge[index] = edge;
   if (reader && row->sole_use &&

@@ -11,7 +11,7 @@
 #include "op/shapes.h"
 #include "rewrite/plan.h"
 
-enum { AMCT_ROWS_MAX = 16, AMCT_ROW_INPUTS = 6 };
+enum { AMCT_ROWS_MAX = 16, AMCT_ROW_INPUTS = 6, AMCT_PASSED_MAX = 16 };
 
 /** One node of a pattern. Since nothing is fed by its own root, an input of 0 means
  * "any". */
@@ -29,12 +29,21 @@ typedef struct amct_row {
   bool layer;     /* what the rule folds into */
 } amct_row;
 
+/** Nodes between the rows that hand on what they read (Identity, CheckNumerics, ...), in
+ * the order in which they were met. They go with the match, whose rule takes over their
+ * control inputs. */
+typedef struct amct_passed {
+  amct_node *at[AMCT_PASSED_MAX];
+  size_t count;
+} amct_passed;
+
 /** What the rows matched. node[row] is NULL for an optional row that is absent; for a
  * parameter it is the Const or variable, and edge[row] is how the pattern reads it. */
 typedef struct amct_match {
   amct_node *node[AMCT_ROWS_MAX];
   amct_edge edge[AMCT_ROWS_MAX];
   bool constant[AMCT_ROWS_MAX]; /* the parameter is a Const */
+  amct_passed passed;
 } amct_match;
 
 /** What a rule works with. */
@@ -81,6 +90,13 @@ AMCT_NODISCARD amct_status amct_match_take(amct_pass *pass, const amct_match *ma
 AMCT_NODISCARD amct_status amct_check_sole_use(amct_pass *pass, const char *what,
                                                const amct_node *node,
                                                const amct_node *reader, amct_error *err);
+/** What stands behind Identity and the like. */
+amct_edge amct_see_through(amct_edge edge);
+/** Walks the same way from `edge`, which `*reader` reads and then the last node of those;
+ * adds them to `passed`. Declines as amct_check_sole_use. */
+AMCT_NODISCARD amct_status amct_pass_through(amct_pass *pass, amct_edge *edge,
+                                             const amct_node **reader,
+                                             amct_passed *passed, amct_error *err);
 /** Static shapes of the graph as this pass found it; live as long as the pass. */
 AMCT_NODISCARD amct_status amct_pass_shapes(amct_pass *pass, const amct_shapes **shapes,
                                             amct_error *err);

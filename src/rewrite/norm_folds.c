@@ -261,6 +261,12 @@ void amct_norm_absorb(amct_pass *pass, amct_spec *spec, amct_node *node) {
   amct_edits_detach(pass->edits, node);
 }
 
+void amct_norm_absorb_passed(amct_pass *pass, amct_spec *spec,
+                             const amct_passed *passed) {
+  for (size_t i = 0; i < passed->count; i++)
+    amct_norm_absorb(pass, spec, passed->at[i]);
+}
+
 /* A Shape of the node reads `tensor` instead, which has the same. */
 static void move_shapes(amct_pass *pass, const amct_node *node, const char *tensor) {
   for (uint32_t i = 0; i < node->use_count; i++)

@@ -88,5 +88,7 @@ AMCT_NODISCARD amct_status amct_norm_commit_new(amct_pass *pass,
                                                 const char **tensor, amct_error *err);
 /** The control inputs of a node that goes, for the one in its place; detaches it. */
 void amct_norm_absorb(amct_pass *pass, amct_spec *spec, amct_node *node);
+/** The same of the nodes between those of a match. */
+void amct_norm_absorb_passed(amct_pass *pass, amct_spec *spec, const amct_passed *passed);
 
 #endif

@@ -14,6 +14,11 @@ const char *amct_small_norm_name(int parameter) {
 
 /* ---- the structure ---- */
 
+/* The parts of the chain are seen through Identity and the like. */
+static amct_edge input(const amct_node *node, int index) {
+  return amct_see_through(node->inputs[index]);
+}
+
 static bool is_binary(amct_edge edge, const char *ops) {
   return edge.port == 0 && amct_ops_have(ops, edge.node->op) &&
          edge.node->data_count == 2;
@@ -36,14 +41,13 @@ static bool read_inverse(amct_edge edge, amct_small_norm *c) {
   c->inv = edge;
   c->parameter[AMCT_NORM_SCALE] = (amct_edge){NULL, 0};
   if (is_binary(edge, "Mul")) {
-    const amct_edge *factor = edge.node->inputs;
-    const int root = is_unary(factor[0], "Rsqrt") ? 0 : 1;
-    c->parameter[AMCT_NORM_SCALE] = factor[1 - root];
-    edge = factor[root];
+    const int root = is_unary(input(edge.node, 0), "Rsqrt") ? 0 : 1;
+    c->parameter[AMCT_NORM_SCALE] = edge.node->inputs[1 - root];
+    edge = input(edge.node, root);
   }
-  if (!is_unary(edge, "Rsqrt") || !is_binary(edge.node->inputs[0], "Add|AddV2"))
+  if (!is_unary(edge, "Rsqrt") || !is_binary(input(edge.node, 0), "Add|AddV2"))
     return false;
-  const amct_edge *term = edge.node->inputs[0].node->inputs;
+  const amct_edge *term = input(edge.node, 0).node->inputs;
   const int epsilon = is_scalar(term[0]) && !is_scalar(term[1]) ? 0 : 1;
   c->epsilon = term[epsilon];
   c->parameter[AMCT_NORM_VARIANCE] = term[1 - epsilon];
@@ -54,7 +58,7 @@ static bool read_inverse(amct_edge edge, amct_small_norm *c) {
 static amct_edge other_factor(amct_edge product, amct_edge inv) {
   if (is_binary(product, "Mul"))
     for (int i = 0; i < 2; i++)
-      if (amct_edge_equal(product.node->inputs[i], inv))
+      if (amct_edge_equal(input(product.node, i), inv))
         return product.node->inputs[1 - i];
   return (amct_edge){NULL, 0};
 }
@@ -64,12 +68,12 @@ static bool read_shift(amct_edge edge, amct_small_norm *c) {
   c->parameter[AMCT_NORM_OFFSET] = (amct_edge){NULL, 0};
   if (is_binary(edge, "Sub")) {
     c->parameter[AMCT_NORM_OFFSET] = edge.node->inputs[0];
-    c->parameter[AMCT_NORM_MEAN] = other_factor(edge.node->inputs[1], c->inv);
+    c->parameter[AMCT_NORM_MEAN] = other_factor(input(edge.node, 1), c->inv);
     return c->parameter[AMCT_NORM_MEAN].node != NULL;
   }
   const amct_edge negative = other_factor(edge, c->inv);
-  if (!negative.node || !is_unary(negative, "Neg")) return false;
-  c->parameter[AMCT_NORM_MEAN] = negative.node->inputs[0];
+  if (!negative.node || !is_unary(amct_see_through(negative), "Neg")) return false;
+  c->parameter[AMCT_NORM_MEAN] = amct_see_through(negative).node->inputs[0];
   return true;
 }
 
@@ -77,12 +81,13 @@ bool amct_small_norm_read(amct_node *root, amct_small_norm *c) {
   *c = (amct_small_norm){.root = root};
   if (root->data_count != 2) return false;
   for (int way = 0; way < 4; way++) { /* operands of the sum, operands of the product */
-    const amct_edge product = root->inputs[way & 1], shift = root->inputs[~way & 1];
+    const amct_edge product = input(root, way & 1), shift = input(root, ~way & 1);
     if (!is_binary(product, "Mul")) continue;
-    const amct_edge *factor = product.node->inputs;
     c->product = product.node;
-    c->data = factor[way >> 1];
-    if (read_inverse(factor[way >> 1 ? 0 : 1], c) && read_shift(shift, c)) return true;
+    c->scaled = root->inputs[way & 1];
+    c->data = product.node->inputs[way >> 1];
+    if (read_inverse(input(product.node, way >> 1 ? 0 : 1), c) && read_shift(shift, c))
+      return true;
   }
   return false;
 }
@@ -133,7 +138,11 @@ amct_status amct_small_norm_check(amct_pass *pass, amct_small_norm *c, amct_erro
   amct_dtype dtype = AMCT_DTYPE_INVALID;
   amct_attr_type(c->root, "T", &dtype);
   if (dtype != AMCT_DTYPE_FLOAT) return amct_decline(pass, "is not float32");
-  AMCT_TRY(amct_check_sole_use(pass, "product", c->product, c->root, err));
+  const amct_node *reader = c->root;
+  amct_edge scaled = c->scaled;
+  AMCT_TRY(amct_pass_through(pass, &scaled, &reader, &c->passed, err));
+  if (!pass->reason)
+    AMCT_TRY(amct_check_sole_use(pass, "product", c->product, reader, err));
   if (!pass->reason) AMCT_TRY(check_parameters(pass, c));
   return pass->reason ? AMCT_OK : check_epsilon(pass, c, err);
 }

@@ -16,9 +16,11 @@ enum {
 
 typedef struct amct_small_norm {
   amct_node *root, *product; /* the last sum; data * inv */
+  amct_edge scaled;          /* the product as the root reads it */
   amct_edge data, inv, epsilon;
   amct_edge parameter[AMCT_NORM_PARAMETERS]; /* no node: there is none */
   /* found by the checks */
+  amct_passed passed; /* between product and root */
   const amct_shapes *shapes;
   int64_t channels;
   int32_t axis;

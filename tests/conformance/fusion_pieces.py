@@ -68,8 +68,18 @@ class Pieces(object):
         a, b = self.swapped(a, b)
         return raw.Mul(x=a, y=b, name=self.name("mul"))
 
+    def between(self, x):
+        """Now and then what only training needs, and changes nothing."""
+        if not self.chance(0.1):
+            return x
+        op = self.pick("Identity", "StopGradient", "CheckNumerics", "PreventGradient", "Snapshot")
+        keywords = {"message": "here"} if op in ("CheckNumerics", "PreventGradient") else {}
+        keywords["tensor" if op == "CheckNumerics" else "input"] = x
+        return self.between(getattr(raw, op)(name=self.name("between"), **keywords))
+
     def bias(self, x, kind):
         """A bias addition behind a convolution."""
+        x = self.between(x)
         value = self.random.normal(0, 1, self.channels(x))
         if kind == "BiasAdd":
             bias = self.parameter("bias", value)
@@ -137,6 +147,7 @@ class Pieces(object):
         else:
             form = self.pick("rank 4", "reshape") if self.nchw else self.pick("vector", "rank 4", "reshape")
             operand = self.vector("operand", value, form)
+        x = self.between(x)
         a, b = (x, operand) if op == "RealDiv" else self.swapped(x, operand)
         return getattr(raw, op)(x=a, y=b, name=self.name("arithmetic"))
 
@@ -158,6 +169,7 @@ class Pieces(object):
 
     def flat_bias(self, x, kind):
         """A bias addition behind a product."""
+        x = self.between(x)
         value = self.random.normal(0, 1, int(x.shape[1]))
         if kind == "BiasAdd":
             return raw.BiasAdd(value=x, bias=self.parameter("bias", value), name=self.name("sum"))
@@ -206,6 +218,7 @@ class Pieces(object):
         return self.known[key]
 
     def large(self, x):
+        x = self.between(x)
         p = self.parameters(self.channels(x), "vector")
         kind = getattr(raw, self.pick(*LARGE))
         self.norms += 1
@@ -225,7 +238,7 @@ class Pieces(object):
         inverse = raw.Rsqrt(x=self.add(add, p["variance"], epsilon), name=self.name("rsqrt"))
         if scale if scale is not None else self.chance():
             inverse = self.multiply(inverse, p["scale"])
-        product = self.multiply(x, inverse)
+        product = self.between(self.multiply(self.between(x), inverse))
         if offset if offset is not None else self.chance():
             shift = raw.Sub(x=p["offset"], y=self.multiply(p["mean"], inverse), name=self.name("sub"))
         else:

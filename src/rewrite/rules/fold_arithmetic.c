@@ -24,6 +24,7 @@
 #define LAYERS AMCT_CONVOLUTIONS "|MatMul"
 
 static bool is_layer(amct_edge edge) {
+  edge = amct_see_through(edge);
   return edge.port == 0 && amct_ops_have(LAYERS, edge.node->op);
 }
 
@@ -34,6 +35,7 @@ static bool is_vector(amct_edge edge) {
 
 /* A layer, or the addition of a constant to one. */
 static bool leads_to_layer(amct_edge edge) {
+  edge = amct_see_through(edge);
   const amct_node *node = edge.node;
   if (is_layer(edge)) return true;
   if (edge.port != 0 || node->data_count != 2) return false;
@@ -71,6 +73,7 @@ static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_erro
   amct_spec *spec = amct_edits_replace(pass->edits, root, "BiasAdd");
   AMCT_TRY(amct_norm_commit(pass, fold, spec, root, err));
   if (sum) amct_norm_absorb(pass, spec, sum);
+  amct_norm_absorb_passed(pass, spec, &fold->match->passed);
   pass->layers = fold->match->node[ROW_CONV]->name;
   return AMCT_OK;
 }

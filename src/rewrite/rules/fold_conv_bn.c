@@ -24,6 +24,7 @@ static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_erro
   amct_spec *spec = amct_edits_replace(pass->edits, norm, "BiasAdd");
   AMCT_TRY(amct_norm_commit(pass, fold, spec, norm, err));
   if (sum) amct_norm_absorb(pass, spec, sum);
+  amct_norm_absorb_passed(pass, spec, &fold->match->passed);
   return AMCT_OK;
 }
 

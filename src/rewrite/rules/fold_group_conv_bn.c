@@ -29,8 +29,9 @@ typedef struct group {
 } group;
 
 static bool recognises(amct_node *root) {
-  return root->data_count > 0 && root->inputs[0].port == 0 &&
-         amct_ops_have("Concat|ConcatV2", root->inputs[0].node->op);
+  if (root->data_count == 0) return false;
+  const amct_edge data = amct_see_through(root->inputs[0]);
+  return data.port == 0 && amct_ops_have("Concat|ConcatV2", data.node->op);
 }
 
 static amct_status open_group(amct_pass *pass, const amct_match *m, group *g,
@@ -77,6 +78,7 @@ static amct_status match_branches(amct_pass *pass, group *g, amct_error *err) {
   for (size_t i = 0; i < g->count; i++) {
     const amct_edge edge = g->concat->inputs[g->first + i];
     g->branches[i] = *g->match;
+    g->branches[i].passed.count = 0;
     g->folds[i] = (amct_norm_fold){.match = &g->branches[i], .first = channels};
     AMCT_TRY(amct_match_row(pass, ROW_SUM, edge, g->concat, &g->branches[i], err));
     if (!pass->reason) AMCT_TRY(amct_norm_check(pass, &g->folds[i], err));
@@ -111,6 +113,9 @@ static amct_status move_concat(amct_pass *pass, const group *g,
   }
   amct_spec_origin(spec, concat->name);
   amct_edits_detach(pass->edits, g->concat);
+  amct_norm_absorb_passed(pass, spec, &g->match->passed);
+  for (size_t i = 0; i < g->count; i++)
+    amct_norm_absorb_passed(pass, spec, &g->branches[i].passed);
   return AMCT_OK;
 }
 

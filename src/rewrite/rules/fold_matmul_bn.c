@@ -15,17 +15,18 @@
 #include "rewrite/small_norm.h"
 
 static bool is_product(amct_edge edge) {
+  edge = amct_see_through(edge);
   return edge.port == 0 && strcmp(edge.node->op, "MatMul") == 0;
 }
 
 static bool recognises(amct_node *root) {
   amct_small_norm c;
   if (!amct_small_norm_read(root, &c)) return false;
-  if (is_product(c.data)) return true;
-  if (c.data.port != 0 || !amct_ops_have("BiasAdd|Add|AddV2", c.data.node->op))
-    return false;
-  for (uint32_t i = 0; i < c.data.node->data_count; i++)
-    if (is_product(c.data.node->inputs[i])) return true;
+  const amct_edge data = amct_see_through(c.data);
+  if (is_product(data)) return true;
+  if (data.port != 0 || !amct_ops_have("BiasAdd|Add|AddV2", data.node->op)) return false;
+  for (uint32_t i = 0; i < data.node->data_count; i++)
+    if (is_product(data.node->inputs[i])) return true;
   return false;
 }
 
@@ -45,13 +46,15 @@ static amct_status check_shapes(amct_pass *pass, amct_small_norm *c, int64_t col
   return AMCT_OK;
 }
 
-static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_node *product,
-                          amct_error *err) {
+static amct_status commit(amct_pass *pass, const amct_norm_fold *fold,
+                          const amct_small_norm *c, amct_error *err) {
   amct_node *root = fold->match->node[ROW_NORM], *sum = fold->match->node[ROW_SUM];
   amct_spec *spec = amct_edits_replace(pass->edits, root, "BiasAdd");
   AMCT_TRY(amct_norm_commit(pass, fold, spec, root, err));
-  amct_norm_absorb(pass, spec, product);
+  amct_norm_absorb(pass, spec, c->product);
   if (sum) amct_norm_absorb(pass, spec, sum);
+  amct_norm_absorb_passed(pass, spec, &c->passed);
+  amct_norm_absorb_passed(pass, spec, &fold->match->passed);
   pass->layers = fold->match->node[ROW_CONV]->name;
   return AMCT_OK;
 }
@@ -74,7 +77,7 @@ static amct_status rewrite(amct_pass *pass, const amct_match *m, amct_error *err
                               .epsilon = c.epsilon_value};
   fold.step = &step;
   if (!pass->reason) AMCT_TRY(amct_norm_try(pass, &fold, err));
-  return pass->reason ? AMCT_OK : commit(pass, &fold, c.product, err);
+  return pass->reason ? AMCT_OK : commit(pass, &fold, &c, err);
 }
 
 // clang-format off

@@ -23,12 +23,13 @@ static bool is_op(const amct_node *node, const char *op) {
 }
 
 static bool moves(amct_edge edge) {
+  edge = amct_see_through(edge);
   return edge.port == 0 && amct_ops_have("BatchToSpaceND|Reshape", edge.node->op);
 }
 
 static bool recognises(amct_node *root) {
   if (root->data_count == 0) return false;
-  const amct_node *before = root->inputs[0].node;
+  const amct_node *before = amct_see_through(root->inputs[0]).node;
   if (moves(root->inputs[0])) return true;
   if (!amct_ops_have("BiasAdd|Add|AddV2", before->op)) return false;
   for (uint32_t i = 0; i < before->data_count; i++)
@@ -112,6 +113,7 @@ static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_erro
   amct_spec_copy_fields(spec, move);
   amct_norm_absorb(pass, spec, move);
   if (outer) amct_norm_absorb(pass, spec, outer);
+  amct_norm_absorb_passed(pass, spec, &m->passed);
   return AMCT_OK;
 }
 

@@ -19,6 +19,7 @@
  * nothing says that the data are NCHW.
  * Source: what tf.nn.batch_normalization makes in TensorFlow 1.15 and 2.x.
  */
+#include "rewrite/norm_folds.h"
 #include "rewrite/small_norm.h"
 
 enum { HOPS_MAX = 64 };
@@ -105,20 +106,17 @@ static amct_status put_parameter(amct_pass *pass, amct_spec *spec,
 }
 
 static amct_status commit(amct_pass *pass, const amct_small_norm *c, amct_error *err) {
-  const amct_node *product = c->product;
   amct_spec *spec = amct_edits_replace(pass->edits, c->root, "FusedBatchNormV3");
   amct_spec_input(spec, amct_edge_text(c->data));
   for (int i = 0; i < AMCT_NORM_PARAMETERS; i++)
     AMCT_TRY(put_parameter(pass, spec, c, i, err));
-  for (uint32_t i = product->data_count; i < product->input_count; i++)
-    amct_spec_input(spec, amct_edge_text(product->inputs[i]));
   amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
   amct_spec_type(spec, "U", AMCT_DTYPE_FLOAT);
   amct_spec_float(spec, "epsilon", c->epsilon_value);
   amct_spec_text(spec, "data_format", c->axis == 1 ? "NCHW" : "NHWC");
   amct_spec_bool(spec, "is_training", false);
-  amct_spec_origin(spec, product->name);
-  amct_edits_detach(pass->edits, c->product);
+  amct_norm_absorb(pass, spec, c->product);
+  amct_norm_absorb_passed(pass, spec, &c->passed);
   return AMCT_OK;
 }
 
