@@ -98,6 +98,14 @@ static amct_status match_parameter(run *r, uint8_t index, amct_edge edge,
   return AMCT_OK;
 }
 
+bool amct_pass_keeps(const amct_pass *pass, const amct_node *node) {
+  return amct_map_get(&pass->run->outputs, node) != NULL;
+}
+
+bool amct_pass_in_loop(const amct_pass *pass, const amct_node *node) {
+  return amct_map_get(&pass->run->in_loops, node) != NULL;
+}
+
 amct_edge amct_see_through(amct_edge edge) {
   for (int i = 0; i < AMCT_PASSED_MAX && edge.port == 0 && amct_op_passes(edge.node); i++)
     edge = edge.node->inputs[0];
@@ -133,6 +141,9 @@ static amct_status match_wrong_op(run *r, uint8_t index, const amct_node *node) 
   const amct_row *row = &r->rule->row[index];
   while (row->optional) /* name what stands behind the optional row */
     row = &r->rule->row[row->input[0]];
+  if (amct_ops_have("Switch|RefSwitch", node->op))
+    return amct_decline(&r->pass, "is in a branch of a cond, behind Switch \"%s\"",
+                        node->name);
   return amct_decline(&r->pass, "reads %s \"%s\", not a %s", node->op, node->name,
                       row->name);
 }
@@ -327,10 +338,23 @@ static amct_status collect_outputs(run *r, amct_error *err) {
   return AMCT_OK;
 }
 
+static amct_status run_once(run *r, amct_error *err) {
+  amct_status status;
+  r->pass.edits = amct_edits_new(r->pass.plan->graph);
+  if (!r->pass.edits) return amct_fail_memory(err);
+  status = r->rule->rewrite_all(&r->pass, err);
+  if (status == AMCT_OK && amct_edits_size(r->pass.edits))
+    status = amct_edits_apply(r->pass.edits, err);
+  amct_edits_free(r->pass.edits);
+  r->pass.edits = NULL;
+  return status;
+}
+
 static amct_status run_passes(run *r, amct_error *err) {
   int passes = 0;
   AMCT_TRY(collect_outputs(r, err));
   AMCT_TRY(amct_frames_find(&r->in_loops, r->pass.plan->graph, err));
+  if (r->rule->rewrite_all) return run_once(r, err);
   AMCT_TRY(collect_roots(r, err));
   do {
     AMCT_TRY(run_pass(r, err));

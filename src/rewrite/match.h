@@ -65,6 +65,9 @@ typedef struct amct_rule {
   /** Appends edits, or declines through amct_decline; a status other than AMCT_OK is
    * trouble and ends the run. */
   amct_status (*rewrite)(amct_pass *pass, const amct_match *match, amct_error *err);
+  /** In the place of rewrite, for what no pattern describes: looks at the whole graph,
+   * appends edits and decides by amct_plan_decide. */
+  amct_status (*rewrite_all)(amct_pass *pass, amct_error *err);
   /** False: no place for this rule, nothing to decide or to tell. NULL: all roots are. */
   bool (*recognises)(amct_node *root);
   amct_row row[AMCT_ROWS_MAX]; /* ends with a row without a name */
@@ -90,6 +93,10 @@ AMCT_NODISCARD amct_status amct_match_take(amct_pass *pass, const amct_match *ma
 AMCT_NODISCARD amct_status amct_check_sole_use(amct_pass *pass, const char *what,
                                                const amct_node *node,
                                                const amct_node *reader, amct_error *err);
+/** True if the node is a model output. */
+bool amct_pass_keeps(const amct_pass *pass, const amct_node *node);
+/** True if it is inside a while loop. */
+bool amct_pass_in_loop(const amct_pass *pass, const amct_node *node);
 /** What stands behind Identity and the like. */
 amct_edge amct_see_through(amct_edge edge);
 /** Walks the same way from `edge`, which `*reader` reads and then the last node of those;

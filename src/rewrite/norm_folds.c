@@ -18,9 +18,10 @@ static bool is_excluded(const amct_pass *pass, const char *layer) {
 }
 
 /* Who reads the batch statistics, outputs 1 to 5. */
-static const amct_node *statistics_reader(const amct_node *norm) {
+static const amct_node *statistics_reader(const amct_plan *plan, const amct_node *norm) {
   for (uint32_t i = 0; i < norm->use_count; i++) {
     const amct_use *use = &norm->uses[i];
+    if (amct_map_get(&plan->orphans, use->node)) continue;
     if (use->input < use->node->data_count && use->node->inputs[use->input].port > 0)
       return use->node;
   }
@@ -36,7 +37,7 @@ static amct_status check_norm(amct_pass *pass, const amct_node *norm) {
   if (training)
     return amct_decline(pass,
                         "is in training mode: export the graph with is_training=False");
-  const amct_node *reader = statistics_reader(norm);
+  const amct_node *reader = statistics_reader(pass->plan, norm);
   if (reader)
     return amct_decline(pass, "%s \"%s\" reads an output other than the first",
                         reader->op, reader->name);

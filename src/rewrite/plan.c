@@ -51,6 +51,7 @@ static amct_status run_rules(amct_plan *plan, amct_error *err) {
   size_t before;
   int rounds = 0;
   AMCT_TRY(note_places(plan, err));
+  AMCT_TRY(amct_plan_find_orphans(plan, err)); /* what only training runs */
   do {
     before = plan->done;
     for (size_t i = 0; i < RULE_COUNT; i++)
@@ -148,8 +149,8 @@ void amct_plan_log(const amct_plan *plan, const char *module) {
                d->reason);
       continue;
     }
-    amct_log(AMCT_LOG_INFO, module, "%s: \"%s\" is fused%s%s", d->rule, d->node,
-             *d->layer ? " into " : "", d->layer);
+    amct_log(AMCT_LOG_INFO, module, "%s: \"%s\" is %s%s%s", d->rule, d->node,
+             d->done ? d->done : "fused", *d->layer ? " into " : "", d->layer);
     done++;
   }
   if (plan->options.do_fusion)

@@ -45,6 +45,7 @@ typedef struct amct_decision {
   const char *rule;      /* "fold_conv_bn" */
   const char *node;      /* root of the match: the batch norm */
   const char *layer;     /* layer folded into; "" if none */
+  const char *done;      /* what was done, for the log; NULL: "fused" */
   const char *reason;    /* NULL: done; else why not, in words that say what to change */
   const amct_node *root; /* the node of that name */
   size_t place, turn;    /* set by amct_plan_decide: of the root in the file; of the
