@@ -44,6 +44,7 @@ cli_status cli_run_config(const cli_call *call) {
   options.skip_layers = cli_names(call, CLI_config_skip_layers);
   options.activation_offset = !call->given[CLI_config_no_activation_offset];
   options.config_defination = cli_text(call, CLI_config_config_defination);
+  options.preset = cli_text(call, CLI_config_preset);
   if (call->given[CLI_config_batch_num])
     options.batch_num = cli_number(cli_text(call, CLI_config_batch_num));
   return cli_finish(amct_create_quant_config(&source, cli_text(call, CLI_config_config),

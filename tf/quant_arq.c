@@ -30,6 +30,12 @@ static amct_status init_arq(amct_kernel *kernel, const amct_node_view *node,
   AMCT_TRY(amct_node_int(node, "layer_total", &spec->key.layer_total, err));
   AMCT_TRY(amct_node_int(node, "layer_index", &spec->layer.index, err));
   AMCT_TRY(amct_node_bool(node, "channel_wise", &spec->channel_wise, err));
+  float damping = 0;
+  AMCT_TRY(amct_node_float(node, "damping", &damping, err));
+  if (!(damping >= 0 && damping <= 1))
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name, "damping is %g, not 0 to 1",
+                     (double)damping);
+  spec->damping = (double)damping;
   AMCT_TRY(amct_folding_init(&k->folding, node, err));
   spec->key.id = k->id;
   spec->key.record_path = k->record_path;

@@ -6,14 +6,19 @@
 #include "base/number.h"
 #include "calib/calibration.h"
 
+/* A window for each layer, or none. */
+typedef struct window_list {
+  amct_window *at;
+  const amct_window **of;
+} window_list;
+
 typedef struct ifmr_kernel {
   amct_kernel base;
   amct_calib_range_spec spec;
   /* what `spec` borrows */
   char *id, *record_path;
   amct_calib_layer *layers;
-  amct_window *windows;
-  const amct_window **window_of;
+  window_list means, rows;
 } ifmr_kernel;
 
 static ifmr_kernel *self_of(amct_kernel *kernel) {
@@ -25,8 +30,10 @@ static void clear_ifmr(amct_kernel *kernel) {
   for (size_t i = 0; k->layers && i < k->spec.layer_count; i++)
     amct_free((void *)(uintptr_t)k->layers[i].name);
   amct_free(k->layers);
-  amct_free(k->windows);
-  amct_free(k->window_of);
+  amct_free(k->means.at);
+  amct_free(k->means.of);
+  amct_free(k->rows.at);
+  amct_free(k->rows.of);
   amct_free(k->record_path);
   amct_free(k->id);
 }
@@ -83,33 +90,33 @@ done:
   return status;
 }
 
-/* A text for each layer, "" where no means are wanted; no texts at all in graphs of
- * before. */
-static amct_status init_windows(ifmr_kernel *k, const amct_node_view *node,
+/* A text for each layer, "" where nothing is wanted; no texts at all in graphs of before.
+ */
+static amct_status init_windows(const ifmr_kernel *k, window_list *list,
+                                const char *attribute, const amct_node_view *node,
                                 amct_error *err) {
   amct_slice *texts = NULL;
   size_t count = 0;
-  AMCT_TRY(amct_node_slices(node, "windows", &texts, &count, err));
+  AMCT_TRY(amct_node_slices(node, attribute, &texts, &count, err));
   bool good = count == 0 || count == k->spec.layer_count;
   amct_status status = AMCT_OK;
-  k->windows = amct_alloc_array(count + 1, sizeof *k->windows);
-  k->window_of = amct_alloc_array(count + 1, sizeof *k->window_of);
-  if (!k->windows || !k->window_of) {
+  list->at = amct_alloc_array(count + 1, sizeof *list->at);
+  list->of = amct_alloc_array(k->spec.layer_count, sizeof *list->of);
+  if (!list->at || !list->of) {
     amct_free(texts);
     return amct_fail_memory(err);
   }
   for (size_t i = 0; good && i < count; i++) {
     if (texts[i].size == 0) continue;
-    good = amct_window_read(texts[i], &k->windows[i]);
-    k->window_of[i] = &k->windows[i];
+    good = amct_window_read(texts[i], &list->at[i]);
+    list->of[i] = &list->at[i];
   }
-  if (count > 0) k->spec.windows = k->window_of;
   amct_free(texts);
   if (!good)
     status = amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
-                       "windows holds %zu texts: one for each of %zu layers, empty or a "
+                       "%s holds %zu texts: one for each of %zu layers, empty or a "
                        "window, is wanted",
-                       count, k->spec.layer_count);
+                       attribute, count, k->spec.layer_count);
   return status;
 }
 
@@ -154,7 +161,10 @@ static amct_status init_ifmr(amct_kernel *kernel, const amct_node_view *node,
   k->spec.key.id = k->id;
   k->spec.key.record_path = k->record_path;
   AMCT_TRY(init_layers(k, node, err));
-  AMCT_TRY(init_windows(k, node, err));
+  AMCT_TRY(init_windows(k, &k->means, "windows", node, err));
+  AMCT_TRY(init_windows(k, &k->rows, "row_windows", node, err));
+  k->spec.windows = k->means.of;
+  k->spec.row_windows = k->rows.of;
   return init_options(k, node, err);
 }
 

@@ -38,17 +38,18 @@ typedef struct amct_config_options {
   bool activation_offset;        /**< true: asymmetric activations */
   const char *config_defination; /**< path of a simplified configuration (.cfg), which
                                     stands in for the three above; NULL: none */
+  const char *preset; /* "accurate": algorithms of layers that name none; NULL: none */
 } amct_config_options;
 
 /** The defaults. */
 #define AMCT_CONFIG_OPTIONS_INIT                                                         \
-  { {NULL, 0}, 1, true, NULL }
+  { {NULL, 0}, 1, true, NULL, NULL }
 
 /**
  * Writes the quantization configuration (JSON) of a graph to `config_file`; an existing
  * file is replaced, with a warning.
  *
- * @return AMCT_OK; AMCT_INVALID_ARGUMENT (batch_num); AMCT_IO; AMCT_BAD_FORMAT,
+ * @return AMCT_OK; AMCT_INVALID_ARGUMENT (batch_num, preset); AMCT_IO; AMCT_BAD_FORMAT,
  * AMCT_BAD_GRAPH (source); AMCT_BAD_FORMAT (the simplified configuration is no protobuf
  * text); AMCT_BAD_CONFIG (it, or a skipped layer, does not fit the graph; nothing left to
  * quantize); AMCT_UNSUPPORTED (the graph holds quantization ops already).

@@ -110,6 +110,8 @@ def create_quant_config(
     batch_num: int = 1,
     activation_offset: bool = True,
     config_defination: Optional[str] = None,
+    *,
+    preset: Optional[str] = None,
 ) -> None:
     """Writes the quantization configuration of a graph, a JSON file to look at and edit.
 
@@ -123,6 +125,8 @@ def create_quant_config(
         symmetric ones.
       config_defination: str, path of a simplified configuration (.cfg, protobuf text), which
         stands in for the three arguments before it; None for none.
+      preset: str, "accurate" for the algorithms that lose least, in all layers that a simplified
+        configuration names no others for; None for the original's.
 
     Raises:
       TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
@@ -140,6 +144,8 @@ def create_quant_config(
     activation_offset = _arguments.flag("activation_offset", activation_offset)
     if config_defination is not None:
         config_defination = _arguments.path("config_defination", config_defination)
+    if preset is not None:
+        preset = _arguments.text("preset", preset)
     _core.create_quant_config(
         config_file,
         _live.serialize(graph),
@@ -147,6 +153,7 @@ def create_quant_config(
         batch_num,
         activation_offset,
         config_defination,
+        preset,
     )
 
 

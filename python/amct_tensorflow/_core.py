@@ -66,6 +66,7 @@ class _ConfigOptions(ctypes.Structure):
         ("batch_num", ctypes.c_int64),
         ("activation_offset", ctypes.c_bool),
         ("config_defination", ctypes.c_char_p),
+        ("preset", ctypes.c_char_p),
     ]
 
 
@@ -278,11 +279,18 @@ def create_quant_config(
     batch_num: int,
     activation_offset: bool,
     config_defination: Optional[str] = None,
+    preset: Optional[str] = None,
 ) -> None:
     """Writes the default configuration of a graph, or that of a simplified one."""
     error = _Error()
     simplified = None if config_defination is None else _path(config_defination)
-    options = _ConfigOptions(_strings(skip_layers), batch_num, activation_offset, simplified)
+    options = _ConfigOptions(
+        _strings(skip_layers),
+        batch_num,
+        activation_offset,
+        simplified,
+        None if preset is None else _name(preset),
+    )
     status = _lib.amct_create_quant_config(_source(graph), _path(config_file), options, error)
     _check(status, error)
 

@@ -29,6 +29,11 @@ static void free_flow(flow *f) {
   amct_study_free(&f->study);
 }
 
+static amct_preset preset_of(const amct_config_options *options) {
+  if (!options->preset) return AMCT_PRESET_NONE;
+  return amct_preset_named(amct_slice_of(options->preset));
+}
+
 static amct_status check_options(const char *config_file,
                                  const amct_config_options *options, amct_error *err) {
   if (!config_file || !*config_file)
@@ -39,6 +44,9 @@ static amct_status check_options(const char *config_file,
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "batch_num is %lld: it must be over 0",
                      (long long)options->batch_num);
+  if (preset_of(options) == AMCT_PRESETS)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "preset is \"%.40s\": none or accurate is wanted", options->preset);
   return AMCT_OK;
 }
 
@@ -62,7 +70,8 @@ static amct_status plan_study(flow *f, const amct_plan_options *options,
 static amct_status make_recipe(flow *f, const amct_config_options *options,
                                amct_error *err) {
   const amct_recipe_options wanted = {options->skip_layers.at, options->skip_layers.count,
-                                      options->batch_num, options->activation_offset};
+                                      options->batch_num, options->activation_offset,
+                                      preset_of(options)};
   amct_plan_options plan = {.do_fusion = true};
   if (!options->config_defination) {
     AMCT_TRY(plan_study(f, &plan, err));
@@ -70,6 +79,7 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
                                 err);
   }
   warn_unread(f, options);
+  f->cfg.preset = preset_of(options);
   AMCT_TRY(amct_cfg_read(&f->cfg, options->config_defination, err));
   AMCT_TRY(amct_cfg_fusion(&f->fusion, &f->cfg, f->study.graph, err));
   plan.do_fusion = f->fusion.do_fusion;

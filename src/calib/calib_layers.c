@@ -17,6 +17,7 @@ amct_calib_state *amct_calib_state_new(amct_name id, amct_name path) {
 static void free_observer(amct_calib_observer *observer) {
   amct_sketch_free(observer->sketch);
   amct_calib_means_free(observer->means);
+  amct_calib_samples_free(observer->samples);
   pthread_mutex_destroy(&observer->lock);
   amct_free(observer);
 }
@@ -28,6 +29,9 @@ static void free_entry(amct_calib_entry *entry) {
   amct_free(entry->scale_w);
   amct_free(entry->bias);
   amct_free(entry->mean.mean);
+  amct_calib_steps_release(entry->steps);
+  amct_free(entry->folded);
+  amct_free(entry->integer);
   amct_free(entry);
 }
 
@@ -144,6 +148,8 @@ static void drop_sketch(amct_calib_observer *observer) {
   observer->sketch = NULL;
   amct_calib_means_free(observer->means);
   observer->means = NULL;
+  amct_calib_samples_free(observer->samples);
+  observer->samples = NULL;
   pthread_mutex_unlock(&observer->lock);
 }
 

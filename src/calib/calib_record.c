@@ -26,9 +26,8 @@ static int64_t now_ms(void) {
 
 /* ---- factors ---- */
 
-/* Raises scale_w until the folded bias fits int32 in units of scale_d*scale_w: channel by
- * channel, or all of one scale to the smallest that fits every channel. */
-static void fit_bias(amct_calib_entry *entry) {
+/* Channel by channel, or all of one scale to the smallest that fits every channel. */
+void amct_calib_fit_bias(amct_calib_entry *entry) {
   size_t raised = 0;
   if (!entry->bias) return;
   const bool per_channel = entry->scale_count == entry->channels;
@@ -63,7 +62,8 @@ static void log_factors(const amct_calib_entry *entry) {
 static bool settle_one(amct_calib_state *state, amct_calib_entry *entry) {
   if (entry->complete || !entry->has_range || (entry->weighted && !entry->has_weights))
     return false;
-  fit_bias(entry);
+  if (entry->damping > 0 && !entry->rounded) return false;
+  amct_calib_fit_bias(entry);
   amct_calib_check_pixels(entry);
   entry->complete = true;
   state->complete++;
@@ -129,8 +129,13 @@ static amct_status fill_record(const amct_calib_state *state, amct_record *recor
   return AMCT_OK;
 }
 
+static size_t count_of(amct_weight_layout layout) {
+  return layout.outer * layout.channels * layout.inner;
+}
+
 /* What is known of the layers of the record beyond it, in a file beside it; none where no
- * means were wanted. The record comes first: stats of another record count as stale. */
+ * means or samples were wanted. The record comes first: stats of another record count as
+ * stale. */
 static amct_status write_stats(const amct_calib_state *state, const amct_record *record,
                                amct_error *err) {
   amct_stats stats = {0};
@@ -143,8 +148,9 @@ static amct_status write_stats(const amct_calib_state *state, const amct_record 
     const amct_layer_stats layer = {
         entry->name,           amct_stats_of_factors(factors),
         entry->weights_digest, entry->mean.mean ? entry->mean.taps : 1,
-        entry->mean.mean,      entry->mean.mean ? entry->mean.count : 0};
-    any = any || entry->mean.mean;
+        entry->mean.mean,      entry->mean.mean ? entry->mean.count : 0,
+        entry->integer,        entry->integer ? count_of(entry->layout) : 0};
+    any = any || entry->mean.mean || entry->integer;
     const bool weighted = entry->weighted && !entry->observers[1];
     if (weighted && !AMCT_VEC_PUSH(&stats.layers, layer)) status = amct_fail_memory(err);
   }

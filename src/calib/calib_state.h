@@ -13,28 +13,12 @@
 #include "base/map.h"
 #include "base/names.h"
 #include "base/vec.h"
-#include "calib/calibration.h"
+#include "calib/observer_parts.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/types.h>
 
 enum { AMCT_CALIB_LAYERS_MAX = 1000000 };
-
-/** One observed tensor. */
-typedef struct amct_calib_observer {
-  pthread_mutex_t lock;
-  amct_sketch *sketch; /* made by the first batch, gone when the range is known */
-  struct amct_calib_means *means; /* made by the first batch that wants some */
-  int64_t batches;
-  atomic_bool done;
-} amct_calib_observer;
-
-/** Means of a layer's input by tap and channel, shared by layers that read it alike. */
-typedef struct amct_calib_mean {
-  float *mean; /* NULL: there are none */
-  size_t count, taps;
-} amct_calib_mean;
 
 /** One layer: what came in, and its factors once it is complete. */
 typedef struct amct_calib_entry {
@@ -54,6 +38,13 @@ typedef struct amct_calib_entry {
   double weight_norm; /* of the folded weights of a channel, root mean square */
   double pixel_rms;   /* of data that look like pixels from 0 to 255; else 0 */
   amct_calib_mean mean;
+  amct_calib_steps *steps; /* NULL: no sample was wanted */
+  double damping;          /* 0: weights go to their nearest step */
+  float *folded;           /* weights to be rounded by the sample, until they are */
+  amct_weight_layout layout;
+  bool rounding;   /* somebody is at it */
+  bool rounded;    /* it is done, or cannot be */
+  int8_t *integer; /* the rounded weights; NULL: nearest steps */
   bool complete;
 } amct_calib_entry;
 
@@ -61,8 +52,10 @@ typedef struct amct_calib_entry {
 typedef enum amct_calib_phase {
   AMCT_CALIB_SKETCH,
   AMCT_CALIB_MEANS,
+  AMCT_CALIB_SAMPLE,
   AMCT_CALIB_RANGE,
   AMCT_CALIB_WEIGH,
+  AMCT_CALIB_ROUND,
   AMCT_CALIB_PHASES,
 } amct_calib_phase;
 
@@ -121,20 +114,15 @@ AMCT_NODISCARD amct_status amct_calib_observer_get(amct_calib_state *state,
 /** Frees all sketches: nothing more is observed. */
 void amct_calib_drop_sketches(amct_calib_state *state);
 
-/* input_means.c; all with the observer's lock held */
+/* rounding.c */
 
-/** Room for the sums of a batch, so that adding it cannot fail. */
-AMCT_NODISCARD amct_status amct_calib_means_prepare(amct_calib_observer *observer,
-                                                    const amct_calib_range_spec *spec,
-                                                    const amct_calib_batch *batch,
-                                                    amct_error *err);
-void amct_calib_means_add(amct_calib_observer *observer, const amct_calib_batch *batch);
-/** The means of layer i of the spec, to be freed by the caller; without a mean where none
- * were wanted or they are of no use. */
-AMCT_NODISCARD amct_status amct_calib_means_of(const amct_calib_observer *observer,
-                                               size_t layer, amct_calib_mean *mean,
-                                               amct_error *err);
-void amct_calib_means_free(struct amct_calib_means *means);
+/** Rounds the weights of those layers that have what it takes, without the calibration's
+ * lock, which is taken between. What cannot be rounded is left to its nearest steps, with
+ * a warning. */
+void amct_calib_round(amct_calib_state *state, amct_calib_entry *const *entries,
+                      size_t count);
+/** Raises scale_w until the bias fits int32. With the calibration's lock held. */
+void amct_calib_fit_bias(amct_calib_entry *entry);
 
 /* guards.c */
 

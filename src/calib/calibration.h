@@ -63,6 +63,8 @@ typedef struct amct_calib_range_spec {
   amct_range_options options;
   const amct_window *const *windows; /* by layer: how it reads the tensor, for the means
                                         of bias correction; NULL: none are wanted */
+  const amct_window *const *row_windows; /* the same for a sample of its rows, that
+                                            weights are rounded by; NULL: none */
 } amct_calib_range_spec;
 
 /** A batch: float32 values, and their shape where windows want it (NULL: unknown). */
@@ -86,6 +88,7 @@ typedef struct amct_calib_weight_spec {
   amct_calib_key key;
   amct_calib_layer layer;
   bool channel_wise;
+  double damping; /* of the rounding by a sample of the inputs; 0: to nearest */
 } amct_calib_weight_spec;
 
 /** True once the weights were seen. */

@@ -24,17 +24,9 @@ typedef struct amct_calib_means {
   window_sums *sums;
 } amct_calib_means;
 
-static bool same_window(const amct_window *a, const amct_window *b) {
-  return memcmp(a->kernel, b->kernel, sizeof a->kernel) == 0 &&
-         memcmp(a->stride, b->stride, sizeof a->stride) == 0 &&
-         memcmp(a->dilation, b->dilation, sizeof a->dilation) == 0 &&
-         a->same == b->same && a->channels_first == b->channels_first &&
-         a->flat == b->flat;
-}
-
 static size_t find_window(const amct_calib_means *means, const amct_window *window) {
   size_t i = 0;
-  while (i < means->count && !same_window(&means->sums[i].window, window))
+  while (i < means->count && !amct_window_equal(&means->sums[i].window, window))
     i++;
   return i;
 }

@@ -48,8 +48,10 @@ void amct_calib_show_costs(const amct_calib_state *state) {
     all += s[i];
   }
   amct_log(AMCT_LOG_INFO, k_module,
-           "observing took %.2f s: sketches %.2f, means for biases %.2f, ranges %.2f, "
-           "weights %.2f; sketches took at most %.1f MiB",
-           all, s[AMCT_CALIB_SKETCH], s[AMCT_CALIB_MEANS], s[AMCT_CALIB_RANGE],
-           s[AMCT_CALIB_WEIGH], (double)atomic_load(&state->sketch_peak) / 1048576.0);
+           "observing took %.2f s: sketches %.2f, means for biases %.2f, samples %.2f, "
+           "ranges %.2f, weights %.2f, rounding %.2f; sketches and samples took at most "
+           "%.1f MiB",
+           all, s[AMCT_CALIB_SKETCH], s[AMCT_CALIB_MEANS], s[AMCT_CALIB_SAMPLE],
+           s[AMCT_CALIB_RANGE], s[AMCT_CALIB_WEIGH], s[AMCT_CALIB_ROUND],
+           (double)atomic_load(&state->sketch_peak) / 1048576.0);
 }

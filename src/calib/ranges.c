@@ -92,26 +92,36 @@ typedef struct visit {
   amct_range range;
   double pixel_rms;
   amct_calib_mean *means;     /* by layer of the spec */
+  amct_calib_steps **steps;   /* the same */
   amct_calib_entry **entries; /* the same */
   bool news;                  /* this visit found the range */
 } visit;
 
-/* The batch into sketch and means, with the observer's lock held. */
+static int64_t bytes_of(const amct_calib_observer *observer) {
+  return (int64_t)(amct_sketch_bytes(observer->sketch) +
+                   amct_calib_samples_bytes(observer));
+}
+
+/* The batch into sketch, means and samples, with the observer's lock held. */
 static amct_status take_values(const visit *v, size_t *bad, amct_error *err) {
   const amct_calib_batch *batch = v->batch;
   amct_calib_observer *observer = v->observer;
-  const int64_t before = (int64_t)amct_sketch_bytes(observer->sketch);
+  const int64_t before = bytes_of(observer);
   int64_t since = amct_calib_now_ns();
   if (!observer->sketch) observer->sketch = amct_sketch_new();
   if (!observer->sketch) return amct_fail_memory(err);
   AMCT_TRY(amct_calib_means_prepare(observer, v->spec, batch, err));
+  AMCT_TRY(amct_calib_samples_prepare(observer, v->spec, batch, err));
   AMCT_TRY(add_batch(observer->sketch, batch->values, batch->count, bad, err));
   amct_calib_spent(v->state, AMCT_CALIB_SKETCH, since);
-  amct_calib_sketched(v->state, (int64_t)amct_sketch_bytes(observer->sketch) - before);
+  amct_calib_sketched(v->state, bytes_of(observer) - before);
   if (*bad < batch->count) return AMCT_OK;
   since = amct_calib_now_ns();
   amct_calib_means_add(observer, batch);
   amct_calib_spent(v->state, AMCT_CALIB_MEANS, since);
+  since = amct_calib_now_ns();
+  amct_calib_samples_add(observer, batch);
+  amct_calib_spent(v->state, AMCT_CALIB_SAMPLE, since);
   return AMCT_OK;
 }
 
@@ -134,17 +144,34 @@ static amct_status take_batch(const visit *v, amct_error *err) {
 static void free_visit(visit *v) {
   for (size_t i = 0; v->means && i < v->spec->layer_count; i++)
     amct_free(v->means[i].mean);
+  for (size_t i = 0; v->steps && i < v->spec->layer_count; i++)
+    amct_calib_steps_release(v->steps[i]);
   amct_free(v->means);
+  amct_free(v->steps);
   amct_free(v->entries);
 }
 
-static amct_status find_means(visit *v, amct_error *err) {
+static amct_status find_parts(visit *v, amct_error *err) {
   v->means = amct_alloc_array(v->spec->layer_count, sizeof *v->means);
   v->entries = amct_alloc_array(v->spec->layer_count, sizeof *v->entries);
-  if (!v->means || !v->entries) return amct_fail_memory(err);
+  v->steps = amct_alloc_array(v->spec->layer_count, sizeof *v->steps);
+  if (!v->means || !v->entries || !v->steps) return amct_fail_memory(err);
   for (size_t i = 0; i < v->spec->layer_count; i++)
     AMCT_TRY(amct_calib_means_of(v->observer, i, &v->means[i], err));
-  return AMCT_OK;
+  return amct_calib_samples_of(v->observer, v->spec, v->range, v->steps, err);
+}
+
+/* The observer needs no data any more. */
+static void close_observer(const visit *v) {
+  amct_calib_observer *observer = v->observer;
+  amct_calib_sketched(v->state, -bytes_of(observer));
+  amct_sketch_free(observer->sketch);
+  observer->sketch = NULL;
+  amct_calib_means_free(observer->means);
+  observer->means = NULL;
+  amct_calib_samples_free(observer->samples);
+  observer->samples = NULL;
+  atomic_store(&observer->done, true);
 }
 
 /* Takes the batch and, when it is the last, finds range and means. A search that failed
@@ -161,22 +188,17 @@ static amct_status advance(visit *v, amct_error *err) {
   if (observer->batches < v->spec->batch_num) return AMCT_OK;
   const int64_t since = amct_calib_now_ns();
   AMCT_TRY(amct_range_find(&v->range, observer->sketch, &v->spec->options, err));
-  AMCT_TRY(find_means(v, err));
+  AMCT_TRY(find_parts(v, err));
   amct_calib_check_range(v->spec, observer->sketch, &v->range);
   v->pixel_rms = amct_calib_pixel_rms(observer->sketch);
-  amct_calib_sketched(v->state, -(int64_t)amct_sketch_bytes(observer->sketch));
-  amct_sketch_free(observer->sketch);
-  observer->sketch = NULL;
-  amct_calib_means_free(observer->means);
-  observer->means = NULL;
+  close_observer(v);
   amct_calib_spent(v->state, AMCT_CALIB_RANGE, since);
-  atomic_store(&observer->done, true);
   v->news = true;
   return AMCT_OK;
 }
 
-/* Hands range and means to the layers that read the tensor. */
-static amct_status spread(const visit *v, amct_error *err) {
+/* Hands range, means and samples to the layers that read the tensor. */
+static void spread(const visit *v) {
   const amct_calib_range_spec *spec = v->spec;
   amct_calib_entry **entries = v->entries;
   for (size_t i = 0; i < spec->layer_count; i++) {
@@ -190,10 +212,23 @@ static amct_status spread(const visit *v, amct_error *err) {
     entries[i]->range = v->range;
     entries[i]->mean = v->means[i];
     entries[i]->pixel_rms = v->pixel_rms;
+    entries[i]->steps = v->steps[i];
     entries[i]->has_range = true;
     v->means[i].mean = NULL; /* moved to the entry */
+    v->steps[i] = NULL;
   }
-  return amct_calib_settle(v->state, entries, spec->layer_count, err);
+}
+
+static amct_status hand_out(const visit *v, amct_error *err) {
+  pthread_mutex_lock(&v->state->lock);
+  spread(v);
+  pthread_mutex_unlock(&v->state->lock);
+  amct_calib_round(v->state, v->entries, v->spec->layer_count);
+  pthread_mutex_lock(&v->state->lock);
+  const amct_status status =
+      amct_calib_settle(v->state, v->entries, v->spec->layer_count, err);
+  pthread_mutex_unlock(&v->state->lock);
+  return status;
 }
 
 static amct_status check_spec(const amct_calib_range_spec *spec, amct_error *err) {
@@ -217,15 +252,8 @@ static AMCT_NOINLINE amct_status observe(visit *v, amct_error *err) {
 
   pthread_mutex_lock(&v->observer->lock);
   status = advance(v, err);
-  if (status == AMCT_OK && v->news) {
-    pthread_mutex_unlock(&v->observer->lock);
-    pthread_mutex_lock(&v->state->lock);
-    status = spread(v, err);
-    pthread_mutex_unlock(&v->state->lock);
-    return status;
-  }
   pthread_mutex_unlock(&v->observer->lock);
-  return status;
+  return status == AMCT_OK && v->news ? hand_out(v, err) : status;
 }
 
 amct_status amct_calib_observe(const amct_calib_range_spec *spec,

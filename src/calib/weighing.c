@@ -97,9 +97,9 @@ static amct_status compute(weighing *w, size_t scales, amct_error *err) {
 
 /* Results become the entry's, unless another run was faster. */
 static amct_status keep(amct_calib_state *state, weighing *w, size_t scales,
-                        amct_error *err) {
-  amct_calib_entry *entry = NULL;
-  AMCT_TRY(amct_calib_entry_get(state, &w->spec->key, &w->spec->layer, &entry, err));
+                        amct_calib_entry **out, amct_error *err) {
+  AMCT_TRY(amct_calib_entry_get(state, &w->spec->key, &w->spec->layer, out, err));
+  amct_calib_entry *entry = *out;
   if (entry->has_weights) return AMCT_OK;
   amct_free(entry->scale_w); /* where data were to stand in the place of weights */
   entry->scale_w = w->scale_w;
@@ -108,9 +108,29 @@ static amct_status keep(amct_calib_state *state, weighing *w, size_t scales,
   entry->channels = w->layout.channels;
   entry->weights_digest = w->digest;
   entry->weight_norm = w->norm;
+  entry->layout = w->layout;
+  entry->damping = w->spec->damping;
+  if (entry->damping > 0) {
+    entry->folded = w->folded;
+    w->folded = NULL;
+  }
   entry->has_weights = true;
   w->scale_w = w->bias = NULL; /* moved to the entry */
-  return amct_calib_settle(state, &entry, 1, err);
+  return AMCT_OK;
+}
+
+static amct_status hand_out(amct_calib_state *state, weighing *w, size_t scales,
+                            amct_error *err) {
+  amct_calib_entry *entry = NULL;
+  pthread_mutex_lock(&state->lock);
+  amct_status status = keep(state, w, scales, &entry, err);
+  pthread_mutex_unlock(&state->lock);
+  if (status != AMCT_OK) return status;
+  amct_calib_round(state, &entry, 1);
+  pthread_mutex_lock(&state->lock);
+  status = amct_calib_settle(state, &entry, 1, err);
+  pthread_mutex_unlock(&state->lock);
+  return status;
 }
 
 static AMCT_NOINLINE amct_status weigh(weighing *w, amct_error *err) {
@@ -134,9 +154,7 @@ static AMCT_NOINLINE amct_status weigh(weighing *w, amct_error *err) {
   const int64_t since = amct_calib_now_ns();
   if ((status = compute(w, scales, err)) != AMCT_OK) goto done;
   amct_calib_spent(state, AMCT_CALIB_WEIGH, since);
-  pthread_mutex_lock(&state->lock);
-  status = keep(state, w, scales, err);
-  pthread_mutex_unlock(&state->lock);
+  status = hand_out(state, w, scales, err);
 done:
   amct_free(w->folded);
   amct_free(w->factor);

@@ -8,7 +8,7 @@
 #include "base/output.h"
 #include "wire/textproto.h"
 
-enum { DIGEST_DIGITS = 16, TAPS_MAX = 1 << 20 };
+enum { DIGEST_DIGITS = 16, TAPS_MAX = 1 << 20, HEX_AT_ONCE = 2048 };
 
 const char *amct_stats_path(amct_arena *arena, const char *record_path) {
   return amct_arena_format(arena, "%s" AMCT_STATS_SUFFIX, record_path);
@@ -24,6 +24,22 @@ uint64_t amct_stats_of_factors(const amct_factors *factors) {
 
 /* ---- writing ---- */
 
+static void print_rounded(const amct_layer_stats *layer, amct_buffer *buffer) {
+  static const char k_digits[] = "0123456789abcdef";
+  char text[HEX_AT_ONCE * 2];
+  amct_buffer_text(buffer, "  rounded: \"");
+  for (size_t done = 0; done < layer->rounded_count;) {
+    size_t size = 0;
+    for (; size < sizeof text && done < layer->rounded_count; done++) {
+      const uint8_t byte = (uint8_t)layer->rounded[done];
+      text[size++] = k_digits[byte >> 4];
+      text[size++] = k_digits[byte & 15];
+    }
+    amct_buffer_append(buffer, text, size);
+  }
+  amct_buffer_text(buffer, "\"\n");
+}
+
 static void print_layer(const amct_layer_stats *layer, amct_buffer *buffer) {
   char number[AMCT_NUMBER_BYTES];
   amct_buffer_text(buffer, "layer {\n  key: ");
@@ -38,6 +54,7 @@ static void print_layer(const amct_layer_stats *layer, amct_buffer *buffer) {
     amct_buffer_text(buffer, number);
     amct_buffer_text(buffer, "\n");
   }
+  if (layer->rounded_count != 0) print_rounded(layer, buffer);
   amct_buffer_text(buffer, "}\n");
 }
 
@@ -89,16 +106,40 @@ static amct_status take_key(parser *p) {
   return p->now.key != NULL ? AMCT_OK : amct_fail_memory(p->err);
 }
 
+/* -1: not a digit of those that are written. */
+static int hex_of(uint8_t c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static amct_status take_rounded(parser *p) {
+  const amct_slice value = p->reader.value;
+  const size_t count = value.size / 2;
+  if (p->now.rounded) return fail(p, "rounded: it stands twice");
+  int8_t *rounded = amct_arena_array(&p->stats->arena, count + 1, sizeof *rounded);
+  if (rounded == NULL) return amct_fail_memory(p->err);
+  bool good = p->reader.quoted && value.size % 2 == 0 && count != 0;
+  for (size_t i = 0; good && i < count; i++) {
+    const int high = hex_of(value.data[2 * i]), low = hex_of(value.data[2 * i + 1]);
+    good = high >= 0 && low >= 0;
+    if (!good) break;
+    rounded[i] = (int8_t)(uint8_t)(high * 16 + low);
+  }
+  if (!good) return fail(p, "rounded: two hexadecimal digits for each weight are wanted");
+  p->now.rounded = rounded;
+  p->now.rounded_count = count;
+  return AMCT_OK;
+}
+
 static amct_status take_digest(parser *p, uint64_t *digest) {
   const amct_slice value = p->reader.value;
   if (value.size != DIGEST_DIGITS)
     return fail(p, "a digest of 16 hexadecimal digits is wanted");
   *digest = 0;
   for (size_t i = 0; i < value.size; i++) {
-    const uint8_t c = value.data[i];
-    const bool digit = c >= '0' && c <= '9', letter = c >= 'a' && c <= 'f';
-    if (!digit && !letter) return fail(p, "a digest of 16 hexadecimal digits is wanted");
-    *digest = *digest << 4 | (uint64_t)(digit ? c - '0' : c - 'a' + 10);
+    const int digit = hex_of(value.data[i]);
+    if (digit < 0) return fail(p, "a digest of 16 hexadecimal digits is wanted");
+    *digest = *digest << 4 | (uint64_t)digit;
   }
   return AMCT_OK;
 }
@@ -129,7 +170,9 @@ static amct_status take_field(parser *p) {
     return take_digest(p, &p->now.record);
   if (amct_slice_equal(name, amct_slice_of("weights")))
     return take_digest(p, &p->now.weights);
-  return fail(p, "not a field of a layer: key, record, weights, taps and mean are");
+  if (amct_slice_equal(name, amct_slice_of("rounded"))) return take_rounded(p);
+  return fail(p,
+              "not a field of a layer: key, record, weights, taps, mean and rounded are");
 }
 
 static amct_status keep_layer(parser *p) {

@@ -10,6 +10,8 @@
  *     weights: "<16 hex digits>"   digest of the weights, with what is folded into them
  *     taps: 9
  *     mean: 0.25                   means of the input, by tap and channel; may be missing
+ *     rounded: "00ff7f"            the weights in steps of scale_w, two hexadecimal
+ * digits each, where a sample of the input has rounded them
  *   }
  */
 #ifndef AMCT_STATS_H
@@ -23,6 +25,9 @@ typedef struct amct_layer_stats {
   size_t taps;
   const float *mean; /* mean_count values, a multiple of taps */
   size_t mean_count;
+  const int8_t
+      *rounded; /* rounded_count values; none: weights go to their nearest steps */
+  size_t rounded_count;
 } amct_layer_stats;
 
 typedef struct amct_stats {

@@ -94,6 +94,7 @@ static amct_status collect_stats(amct_deployer *d, amct_error *err) {
   for (size_t i = 0; i < d->jobs.count && status == AMCT_OK; i++) {
     amct_job *j = &d->jobs.at[i];
     const amct_layer_stats *found = amct_map_get(&by_key, j->name);
+    j->known = found;
     if (found && found->record == amct_stats_of_factors(j->factors)) j->stats = found;
   }
   amct_map_free(&by_key);
@@ -273,16 +274,21 @@ static void log_corrections(const amct_deployer *d) {
   if (d->corrected)
     amct_log(AMCT_LOG_INFO, d->options->module, "the biases of %zu layers are corrected",
              d->corrected);
+  if (d->rounded)
+    amct_log(AMCT_LOG_INFO, d->options->module,
+             "the weights of %zu layers are rounded by samples of their inputs",
+             d->rounded);
   if (d->uncorrected.count == 0) return;
   for (size_t i = 0; i < d->uncorrected.count && i < SHOWN; i++)
     amct_buffer_format(&names, "%s\"%s\"", i ? ", " : "", d->uncorrected.at[i]);
   if (d->uncorrected.count > SHOWN) amct_buffer_text(&names, ", ...");
   amct_buffer_append(&names, "", 1);
-  amct_log(AMCT_LOG_WARNING, d->options->module,
-           "%zu biases are not corrected: %s.stats has nothing of these factors and "
-           "weights: %s",
-           d->uncorrected.count, d->options->record_path,
-           names.failed ? "?" : (const char *)names.data);
+  amct_log(
+      AMCT_LOG_WARNING, d->options->module,
+      "%zu layers keep their biases, and their weights go to nearest steps: %s.stats "
+      "has nothing of these factors and weights: %s",
+      d->uncorrected.count, d->options->record_path,
+      names.failed ? "?" : (const char *)names.data);
   amct_buffer_free(&names);
 }
 

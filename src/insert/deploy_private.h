@@ -12,7 +12,8 @@ typedef struct amct_job {
   const amct_factors *factors;
   const amct_fold *fold; /* NULL: nothing is folded into the layer */
   const char *name;
-  const amct_layer_stats *stats; /* NULL: none, or of other factors */
+  const amct_layer_stats *known; /* of its name; NULL: none */
+  const amct_layer_stats *stats; /* the same, unless it is of other factors or weights */
   double *shift;                 /* of the bias, by channel; NULL: none */
 } amct_job;
 
@@ -35,7 +36,7 @@ typedef struct amct_deployer {
   amct_scopes scopes;
   amct_map by_node;                   /* data node -> quantized */
   AMCT_VEC(const char *) uncorrected; /* layers whose stats are missing or stale */
-  size_t corrected;
+  size_t corrected, rounded;
 } amct_deployer;
 
 /** "scope/name", in the graph's arena; NULL when memory runs out. */

@@ -72,17 +72,39 @@ static const char *enter_like(amct_deployer *d, const amct_layer *layer, amct_ed
   return name;
 }
 
+/* Stats are of these weights, or of no use. */
+static void check_stats(amct_job *j, const amct_folded *w) {
+  const size_t count = w->layout.outer * w->layout.channels * w->layout.inner;
+  const uint64_t digest =
+      j->stats ? amct_digest(0, w->weights, count * sizeof *w->weights) : 0;
+  if (j->stats && j->stats->weights != digest) j->stats = NULL;
+}
+
+/* To the steps that calibration found best, or to the nearest. */
+static void quantize(amct_deployer *d, const amct_job *j, const amct_folded *w,
+                     int8_t *q) {
+  const amct_layer_stats *stats = j->stats;
+  const size_t count = w->layout.outer * w->layout.channels * w->layout.inner;
+  if (stats && stats->rounded_count == count) {
+    memcpy(q, stats->rounded, count);
+    d->rounded++;
+  } else {
+    amct_weight_quantize(q, w->weights, w->layout, j->factors->scale_w,
+                         j->factors->scale_w_count);
+  }
+}
+
 /* The shift of the bias by these weights, where there are stats of them. */
 static amct_status find_shift(amct_deployer *d, amct_job *j, const amct_folded *w,
                               const int8_t *q, amct_error *err) {
   const amct_layer_stats *stats = j->stats;
   const amct_factors *f = j->factors;
-  const size_t count = w->layout.outer * w->layout.channels * w->layout.inner;
   const amct_weight_pair pair = {w->weights, q, w->layout, f->scale_w, f->scale_w_count};
-  if (!j->layer->bias || !d->options->stats || (stats && stats->mean_count == 0))
-    return AMCT_OK;
-  if (!stats || stats->weights != amct_digest(0, w->weights, count * sizeof *w->weights))
+  const bool wanted = j->layer->bias || (j->known && j->known->rounded_count != 0);
+  if (!d->options->stats || !wanted) return AMCT_OK;
+  if (!stats)
     return AMCT_VEC_PUSH(&d->uncorrected, j->name) ? AMCT_OK : amct_fail_memory(err);
+  if (!j->layer->bias || stats->mean_count == 0) return AMCT_OK;
   j->shift = amct_arena_array(d->arena, w->layout.channels, sizeof *j->shift);
   if (!j->shift) return amct_fail_memory(err);
   if (!amct_bias_shift(j->shift, &pair, stats->mean, stats->mean_count, stats->taps)) {
@@ -96,7 +118,6 @@ static amct_status find_shift(amct_deployer *d, amct_job *j, const amct_folded *
 /* The int8 weights as a Const of this name. */
 static amct_status add_weights(amct_deployer *d, amct_job *j, const char *name,
                                amct_error *err) {
-  const amct_factors *f = j->factors;
   amct_arena scratch = {0};
   amct_folded w;
   amct_status status = amct_folded_read(&w, j->layer->node, j->fold, &scratch, err);
@@ -109,7 +130,8 @@ static amct_status add_weights(amct_deployer *d, amct_job *j, const char *name,
     status = amct_fail_memory(err);
     goto done;
   }
-  amct_weight_quantize(q, w.weights, w.layout, f->scale_w, f->scale_w_count);
+  check_stats(j, &w);
+  quantize(d, j, &w, q);
   wait_like(amct_deploy_const(d, j->layer, name, AMCT_DTYPE_INT8, &w.shape, q),
             j->layer->weight_node);
   status = find_shift(d, j, &w, q, err);

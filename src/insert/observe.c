@@ -65,6 +65,7 @@ static amct_status observe_tensor(observer *o, const amct_observed *tensor,
   amct_spec_ints(spec, "layer_weighted", tensor->weighted.at, tensor->weighted.count);
   put_range(spec, &tensor->first->range);
   amct_spec_texts(spec, "windows", tensor->windows.at, tensor->windows.count);
+  amct_spec_texts(spec, "row_windows", tensor->row_windows.at, tensor->row_windows.count);
   for (size_t i = 0; i < tensor->readers.count; i++)
     amct_edits_control(o->edits, tensor->readers.at[i], amct_spec_name(spec));
   return AMCT_OK;
@@ -82,6 +83,8 @@ static amct_status observe_weights(observer *o, const amct_layer_recipe *recipe,
   amct_spec_text(spec, "layer_name", recipe->name);
   amct_spec_int(spec, "layer_index", index);
   amct_spec_bool(spec, "channel_wise", recipe->channel_wise);
+  amct_spec_float(spec, "damping",
+                  amct_observed_rounds(recipe) ? (float)recipe->damping : 0.0f);
   amct_fold_spec_axes(spec, layer);
   amct_edits_control(o->edits, layer->node, amct_spec_name(spec));
   return AMCT_OK;

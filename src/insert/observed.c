@@ -27,6 +27,7 @@ void amct_observed_free(amct_observed_list *list) {
     AMCT_VEC_FREE(&list->tensors.at[i]->indices);
     AMCT_VEC_FREE(&list->tensors.at[i]->weighted);
     AMCT_VEC_FREE(&list->tensors.at[i]->windows);
+    AMCT_VEC_FREE(&list->tensors.at[i]->row_windows);
   }
   AMCT_VEC_FREE(&list->tensors);
   amct_map_free(&list->by_node);
@@ -67,15 +68,20 @@ static bool find_window(const amct_layer *layer, amct_window *window) {
          read_image(layer, "dilations", window->dilation);
 }
 
-/* The window of a layer whose bias is to be corrected, as text; "": none. NULL: no
- * memory. */
-static const char *window_text(const amct_plan *plan, const amct_recipe *recipe,
-                               const amct_layer *layer) {
+static bool corrects(const amct_recipe *recipe, const amct_layer *layer) {
+  return recipe->bias_correction && layer->bias && layer->weight.node;
+}
+
+bool amct_observed_rounds(const amct_layer_recipe *recipe) {
+  return recipe->weighting == AMCT_WEIGHT_GPTQ && recipe->layer->weight.node;
+}
+
+/* The window of a layer, where something wants it, as text; "": none. NULL: no memory. */
+static const char *window_text(const amct_plan *plan, const amct_layer *layer,
+                               bool wanted) {
   amct_window window;
   char text[AMCT_WINDOW_BYTES] = "";
-  if (recipe->bias_correction && layer->bias && layer->weight.node &&
-      find_window(layer, &window))
-    amct_window_print(text, &window);
+  if (wanted && find_window(layer, &window)) amct_window_print(text, &window);
   return amct_arena_text(amct_graph_arena(plan->graph), text, strlen(text));
 }
 
@@ -101,8 +107,11 @@ static amct_status group_tensor(const grouping *g, const amct_layer_recipe *laye
     tensor->next = amct_map_get(&list->by_node, data.node);
     AMCT_TRY(amct_map_set(&list->by_node, data.node, tensor, err));
   }
-  const char *window = window_text(g->plan, g->recipe, layer->layer);
-  if (!window || !AMCT_VEC_PUSH(&tensor->windows, window) ||
+  const bool corrected = corrects(g->recipe, layer->layer);
+  const char *window = window_text(g->plan, layer->layer, corrected);
+  const char *rows = window_text(g->plan, layer->layer, amct_observed_rounds(layer));
+  if (!window || !rows || !AMCT_VEC_PUSH(&tensor->windows, window) ||
+      !AMCT_VEC_PUSH(&tensor->row_windows, rows) ||
       !AMCT_VEC_PUSH(&tensor->readers, layer->layer->node) ||
       !AMCT_VEC_PUSH(&tensor->names, layer->name) ||
       !AMCT_VEC_PUSH(&tensor->indices, list->total) ||

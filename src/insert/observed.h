@@ -17,7 +17,8 @@ typedef struct amct_observed {
   AMCT_VEC(int64_t) indices;      /* among the layers enabled, and the tensors */
   AMCT_VEC(int64_t) weighted;     /* 1: has weights; 2: is read in the place of weights */
   AMCT_VEC(const char *) windows; /* amct_window_print; "": no means are wanted */
-  struct amct_observed *next;     /* of the same node */
+  AMCT_VEC(const char *) row_windows; /* the same for samples, to round weights by */
+  struct amct_observed *next;         /* of the same node */
 } amct_observed;
 
 typedef struct amct_observed_list {
@@ -30,6 +31,8 @@ typedef struct amct_observed_list {
 AMCT_NODISCARD amct_status amct_observed_find(amct_observed_list *list,
                                               const amct_plan *plan,
                                               const amct_recipe *recipe, amct_error *err);
+/** True where the layer's weights are rounded by a sample of its input. */
+bool amct_observed_rounds(const amct_layer_recipe *recipe);
 void amct_observed_free(amct_observed_list *list);
 
 #endif

@@ -127,11 +127,26 @@ static int64_t rows_counted(const amct_pictures *p) {
   return (p->out[ROWS] - step / 2 + step - 1) / step;
 }
 
+int64_t amct_window_pad(const amct_window *window, const amct_pictures *pictures,
+                        int axis) {
+  if (!window->same) return 0;
+  const int64_t past = (pictures->out[axis] - 1) * window->stride[axis];
+  const int64_t pad = past + extent_of(window, axis) - pictures->in[axis];
+  return pad > 0 ? pad / 2 : 0;
+}
+
+bool amct_window_equal(const amct_window *a, const amct_window *b) {
+  return memcmp(a->kernel, b->kernel, sizeof a->kernel) == 0 &&
+         memcmp(a->stride, b->stride, sizeof a->stride) == 0 &&
+         memcmp(a->dilation, b->dilation, sizeof a->dilation) == 0 &&
+         a->same == b->same && a->channels_first == b->channels_first &&
+         a->flat == b->flat;
+}
+
 static reach reach_of(const amct_window *w, const amct_pictures *p, int axis,
                       int64_t tap) {
   const int64_t stride = w->stride[axis], in = p->in[axis], out = p->out[axis];
-  int64_t pad = w->same ? (out - 1) * stride + extent_of(w, axis) - in : 0;
-  pad = pad > 0 ? pad / 2 : 0;
+  const int64_t pad = amct_window_pad(w, p, axis);
   const int64_t shift =
       tap * w->dilation[axis] - pad; /* point = position*stride + shift */
   const int64_t low = shift >= 0 ? 0 : (-shift + stride - 1) / stride;

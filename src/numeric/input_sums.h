@@ -34,6 +34,8 @@ void amct_window_print(char text[AMCT_WINDOW_BYTES], const amct_window *window);
 /** False: not such a text, or a kernel over AMCT_WINDOW_KERNEL_MAX. */
 AMCT_INTERNAL bool amct_window_read(amct_slice text, amct_window *window);
 
+AMCT_INTERNAL bool amct_window_equal(const amct_window *a, const amct_window *b);
+
 /** A batch as a window sees it. */
 typedef struct amct_pictures {
   size_t count, channels;
@@ -43,6 +45,10 @@ typedef struct amct_pictures {
 /** False: a shape that the layer cannot have. */
 bool amct_window_fits(const amct_window *window, const int64_t *dims, int rank,
                       amct_pictures *pictures);
+
+/** Rows (axis 0) or columns of zeros before the picture. */
+int64_t amct_window_pad(const amct_window *window, const amct_pictures *pictures,
+                        int axis);
 
 typedef struct amct_input_sums amct_input_sums;
 

@@ -5,6 +5,13 @@
 
 #include "numeric/fold.h"
 
+typedef enum amct_weight_algorithm {
+#define WEIGHT_ALGORITHM(id, name, settings) AMCT_WEIGHT_##id,
+#include "numeric/weight_algorithms.def"
+#undef WEIGHT_ALGORITHM
+  AMCT_WEIGHT_ALGORITHMS
+} amct_weight_algorithm;
+
 /**
  * scale[c] = max |w[.., c, ..]| / 127 (float32 division); an exactly zero channel has
  * scale 1. per_channel false: one scale for the whole tensor.

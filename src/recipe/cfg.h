@@ -14,6 +14,7 @@ typedef enum amct_cfg_message {
   AMCT_CFG_IN_TENSOR,
   AMCT_CFG_IN_CALIBRATION,
   AMCT_CFG_IN_ARQ,
+  AMCT_CFG_IN_GPTQ,
 #define ALGORITHM(id, name, settings) AMCT_CFG_IN_##id,
 #include "numeric/range_algorithms.def"
 #undef ALGORITHM
@@ -43,6 +44,7 @@ typedef enum amct_cfg_kind {
   AMCT_CFG_MESSAGE,
   AMCT_CFG_REFUSED,
   AMCT_CFG_SIZE,
+  AMCT_CFG_PRESET,
 } amct_cfg_kind;
 
 typedef struct amct_cfg_field {
@@ -75,6 +77,7 @@ typedef struct amct_cfg_value {
 
 typedef struct amct_cfg {
   amct_recipe_purpose purpose; /* set before it is read */
+  amct_preset preset;          /* where the file names none; set before it is applied */
   const char *path;            /* borrowed */
   amct_cfg_value file;
   amct_arena arena;
@@ -98,8 +101,8 @@ bool amct_cfg_is_range(const amct_cfg_value *message);
 /** The message of a range algorithm in a CALIBRATION message; NULL: there is none. */
 const amct_cfg_value *amct_cfg_range(const amct_cfg_value *calibration);
 /** Stores what the fields of a message that have a place say; `base` is an amct_recipe
- * (FILE, RETRAIN) or an amct_layer_recipe (IFMR and its like, which store the algorithm
- * too; ARQ, ULQ, CLIPS, ARQ_RETRAIN). */
+ * (FILE, RETRAIN) or an amct_layer_recipe (IFMR and its like, and GPTQ and ARQ, which
+ * store the algorithm too; ULQ, CLIPS, ARQ_RETRAIN). */
 void amct_cfg_store(const amct_cfg_value *message, void *base);
 
 /**

@@ -82,6 +82,12 @@ static amct_status check_type_once(const applier *a, const amct_cfg_value *first
 
 /* ---- choices ---- */
 
+/* The message about weights: gptq_quantize, where both stand. */
+static const amct_cfg_value *weighting_of(const amct_cfg_value *calibration) {
+  const amct_cfg_value *gptq = amct_cfg_get(calibration, "gptq_quantize");
+  return gptq != NULL ? gptq : amct_cfg_get(calibration, "arq_quantize");
+}
+
 /* The older pair: where neither common_config nor override_layer_types stands. */
 static amct_status choose_older(applier *a, amct_error *err) {
   const amct_cfg_value *conv = get(a, "conv_calibration_config");
@@ -98,7 +104,7 @@ static amct_status choose_older(applier *a, amct_error *err) {
                a->cfg->path, (unsigned)older[i]->line, older[i]->field->name);
   if (newer) return AMCT_OK;
 
-  const amct_cfg_value *arq = fc != NULL ? amct_cfg_get(fc, "arq_quantize") : NULL;
+  const amct_cfg_value *arq = fc != NULL ? weighting_of(fc) : NULL;
   const amct_cfg_value *wise = arq != NULL ? amct_cfg_get(arq, "channel_wise") : NULL;
   if (wise != NULL && wise->flag) {
     const amct_config_place place =
@@ -216,7 +222,7 @@ static const amct_cfg_value *store_layer(const applier *a, amct_layer_recipe *en
     fill_asymmetric(a, entry, chosen.settings);
     if (chosen.settings == NULL) return NULL;
     store(amct_cfg_range(chosen.settings), entry);
-    arq = amct_cfg_get(chosen.settings, "arq_quantize");
+    arq = weighting_of(chosen.settings);
   }
   store(arq, entry);
   return arq;
@@ -301,6 +307,7 @@ static amct_status take_globals(amct_recipe *recipe, const amct_cfg *cfg,
                                 const amct_graph *graph,
                                 const amct_recipe_fallbacks *fallbacks, amct_error *err) {
   AMCT_TRY(amct_recipe_start(recipe, fallbacks, err));
+  recipe->preset = cfg->preset;
   amct_cfg_store(&cfg->file, recipe);
   return take_unfused(recipe, cfg, graph, err);
 }

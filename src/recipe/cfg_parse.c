@@ -194,6 +194,12 @@ static amct_status take_text(const parser *p, const amct_cfg_field *field,
   return *text != NULL ? AMCT_OK : amct_fail_memory(p->err);
 }
 
+static amct_status take_preset(const parser *p, const amct_cfg_field *field,
+                               int64_t *preset) {
+  *preset = amct_preset_named(p->reader.value);
+  return *preset < AMCT_PRESETS ? AMCT_OK : fail_wanted(p, field);
+}
+
 static amct_status take_only(const parser *p, const amct_cfg_field *field) {
   char what[128];
   if (!p->reader.quoted && is_among(p->reader.value, field->allowed)) return AMCT_OK;
@@ -211,6 +217,8 @@ static amct_status take_value(const parser *p, amct_cfg_value *value) {
     return take_count(p, field, &value->count);
   case AMCT_CFG_SIZE:
     return take_size(p, field, &value->count);
+  case AMCT_CFG_PRESET:
+    return take_preset(p, field, &value->count);
   case AMCT_CFG_REAL:
     return take_real(p, field, &value->real);
   case AMCT_CFG_TEXT:
@@ -414,11 +422,16 @@ void amct_cfg_store(const amct_cfg_value *message, void *base) {
     uint8_t *place = (uint8_t *)base + value->field->place;
     if (value->field->kind == AMCT_CFG_FLAG)
       memcpy(place, &value->flag, sizeof value->flag);
-    else if (value->field->kind == AMCT_CFG_COUNT || value->field->kind == AMCT_CFG_SIZE)
+    else if (value->field->kind == AMCT_CFG_COUNT ||
+             value->field->kind == AMCT_CFG_SIZE || value->field->kind == AMCT_CFG_PRESET)
       memcpy(place, &value->count, sizeof value->count);
     else if (value->field->kind == AMCT_CFG_REAL)
       memcpy(place, &value->real, sizeof value->real);
   }
+  const size_t own = message->field != NULL ? message->field->place : AMCT_CFG_IN_FILE;
+  if (own == AMCT_CFG_IN_ARQ || own == AMCT_CFG_IN_GPTQ)
+    ((amct_layer_recipe *)base)->weighting =
+        own == AMCT_CFG_IN_GPTQ ? AMCT_WEIGHT_GPTQ : AMCT_WEIGHT_ARQ;
   if (amct_cfg_is_range(message))
     ((amct_layer_recipe *)base)->range.algorithm =
         (int64_t)message->field->place - AMCT_CFG_IN_IFMR;

@@ -49,6 +49,19 @@ bool amct_recipe_settle_channels(amct_layer_recipe *entry, amct_select_kind kind
   return true;
 }
 
+static void use_preset(const amct_recipe *recipe, amct_layer_recipe *entry) {
+  static const struct {
+    int64_t range, weighting;
+  } k_presets[] = {
+#define PRESET(id, name, range, weighting) {AMCT_RANGE_##range, AMCT_WEIGHT_##weighting},
+#include "recipe/presets.def"
+#undef PRESET
+  };
+  if (recipe->preset == AMCT_PRESET_NONE) return;
+  entry->range.algorithm = k_presets[recipe->preset].range;
+  entry->weighting = k_presets[recipe->preset].weighting;
+}
+
 static amct_status fill_layer(amct_recipe *recipe, amct_layer_recipe *entry,
                               const amct_layer *layer,
                               const amct_recipe_fallbacks *fallbacks, amct_error *err) {
@@ -67,6 +80,7 @@ static amct_status fill_layer(amct_recipe *recipe, amct_layer_recipe *entry,
   entry->range.asymmetric = recipe->activation_offset;
   amct_recipe_settle_range(entry);
   entry->channel_wise = amct_recipe_by_channel(layer);
+  use_preset(recipe, entry);
   return entry->name != NULL ? AMCT_OK : amct_fail_memory(err);
 }
 
@@ -145,6 +159,7 @@ amct_status amct_recipe_defaults(amct_recipe *recipe, const amct_layers *layers,
     goto done;
   recipe->batch_num = options->batch_num;
   recipe->activation_offset = options->activation_offset;
+  recipe->preset = options->preset;
   if ((status = amct_recipe_add_layers(recipe, layers, &fallbacks, &by_layer, err)) !=
           AMCT_OK ||
       (status = amct_naming_make(&naming, layers, graph, err)) != AMCT_OK)

@@ -4,6 +4,7 @@
 #define AMCT_RECIPE_H
 
 #include "numeric/range.h"
+#include "numeric/weights.h"
 #include "op/layers.h"
 
 /** What a configuration is for: each has keys of its own. */
@@ -18,6 +19,16 @@ typedef struct amct_clips {
   bool fixed_min; /* min stays 0 */
 } amct_clips;
 
+typedef enum amct_preset {
+#define PRESET(id, name, range, weighting) AMCT_PRESET_##id,
+#include "recipe/presets.def"
+#undef PRESET
+  AMCT_PRESETS
+} amct_preset;
+
+/** The preset of a name; AMCT_PRESETS: there is none. */
+amct_preset amct_preset_named(amct_slice name);
+
 /** One layer of the configuration. */
 typedef struct amct_layer_recipe {
   const char *name;
@@ -26,6 +37,8 @@ typedef struct amct_layer_recipe {
   amct_range_options range; /* activation_quant_params; asymmetric resolved */
   amct_clips clips;         /* retrain_data_config */
   bool channel_wise;        /* weight_quant_params; false for layers without weights */
+  int64_t weighting;        /* an amct_weight_algorithm */
+  double damping;           /* of AMCT_WEIGHT_GPTQ */
 } amct_layer_recipe;
 
 typedef struct amct_recipe {
@@ -35,7 +48,8 @@ typedef struct amct_recipe {
   bool joint_quant;
   bool do_fusion;
   bool bias_correction;
-  bool search_n; /* retraining: the record gets shifts */
+  bool search_n;  /* retraining: the record gets shifts */
+  int64_t preset; /* an amct_preset */
   const char **skip_fusion_layers;
   size_t skip_fusion_count;
   amct_layer_recipe *layers; /* in file order of the graph */
@@ -50,6 +64,7 @@ typedef struct amct_recipe_options {
   size_t skip_count;
   int64_t batch_num;
   bool activation_offset;
+  amct_preset preset;
 } amct_recipe_options;
 
 /**

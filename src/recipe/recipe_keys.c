@@ -143,15 +143,43 @@ static amct_status store_size(const amct_recipe_spot *spot, const json_t *value,
   return AMCT_OK;
 }
 
-static amct_status store_algorithm(const amct_recipe_spot *spot, const json_t *value,
-                                   uint8_t *place, amct_error *err) {
-  const amct_slice name = {(const uint8_t *)json_string_value(value),
-                           json_string_length(value)};
-  const int64_t algorithm = amct_range_named(name);
-  if (!json_is_string(value) || algorithm == AMCT_RANGE_ALGORITHMS)
-    return fail_wanted(spot, value, err);
-  memcpy(place, &algorithm, sizeof algorithm);
-  return AMCT_OK;
+static const struct {
+  const char *name, *settings;
+} k_weightings[] = {
+#define WEIGHT_ALGORITHM(id, name, settings) {name, settings},
+#include "numeric/weight_algorithms.def"
+#undef WEIGHT_ALGORITHM
+};
+
+static const char *const k_presets[] = {
+#define PRESET(id, name, range, weighting) name,
+#include "recipe/presets.def"
+#undef PRESET
+};
+
+const char *amct_recipe_choice(amct_recipe_kind kind, int64_t i) {
+  if (kind == AMCT_RECIPE_WEIGHTING)
+    return i < AMCT_WEIGHT_ALGORITHMS ? k_weightings[i].name : NULL;
+  if (kind == AMCT_RECIPE_PRESET) return i < AMCT_PRESETS ? k_presets[i] : NULL;
+  return i < AMCT_RANGE_ALGORITHMS ? amct_range_name(i) : NULL;
+}
+
+amct_preset amct_preset_named(amct_slice name) {
+  int i = 0;
+  while (i < AMCT_PRESETS && !amct_slice_equal(name, amct_slice_of(k_presets[i])))
+    i++;
+  return (amct_preset)i;
+}
+
+static amct_status store_choice(const amct_recipe_spot *spot, const json_t *value,
+                                uint8_t *place, amct_error *err) {
+  const char *name;
+  for (int64_t i = 0; (name = amct_recipe_choice(spot->key->kind, i)) != NULL; i++) {
+    if (!json_is_string(value) || strcmp(name, json_string_value(value)) != 0) continue;
+    memcpy(place, &i, sizeof i);
+    return AMCT_OK;
+  }
+  return fail_wanted(spot, value, err);
 }
 
 /* Whole numbers are reals too; true and false are not numbers. */
@@ -215,7 +243,9 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
   case AMCT_RECIPE_SIZE:
     return store_size(spot, value, place, err);
   case AMCT_RECIPE_ALGORITHM:
-    return store_algorithm(spot, value, place, err);
+  case AMCT_RECIPE_WEIGHTING:
+  case AMCT_RECIPE_PRESET:
+    return store_choice(spot, value, place, err);
   case AMCT_RECIPE_REAL:
     return take_real(key, value, place) ? AMCT_OK : fail_wanted(spot, value, err);
   case AMCT_RECIPE_PAIR:
@@ -236,25 +266,47 @@ amct_status amct_recipe_store(const amct_recipe_spot *spot, const json_t *value,
 
 /* ---- settings together ---- */
 
-bool amct_recipe_fits(const amct_recipe_key *key, int64_t algorithm) {
-  bool anyones = key->object != AMCT_RECIPE_ACTIVATION;
-  if (anyones || amct_range_takes(algorithm, key->name)) return true;
-  for (int64_t i = 0; i < AMCT_RANGE_ALGORITHMS; i++)
-    anyones = anyones || amct_range_takes(i, key->name);
-  return !anyones;
+/* Whether a setting is one of algorithm i of its object. */
+static bool takes(const amct_recipe_key *key, int64_t i) {
+  if (key->object == AMCT_RECIPE_ACTIVATION) return amct_range_takes(i, key->name);
+  return strcmp(k_weightings[i].settings, key->name) == 0; /* one at most */
+}
+
+/* How many algorithms there are for what the object is about. */
+static int64_t algorithms_of(const amct_recipe_key *key) {
+  if (key->object == AMCT_RECIPE_ACTIVATION) return AMCT_RANGE_ALGORITHMS;
+  return key->object == AMCT_RECIPE_WEIGHT ? AMCT_WEIGHT_ALGORITHMS : 0;
+}
+
+static int64_t chosen(const amct_recipe_key *key, const amct_layer_recipe *layer) {
+  return key->object == AMCT_RECIPE_ACTIVATION ? layer->range.algorithm
+                                               : layer->weighting;
+}
+
+bool amct_recipe_fits(const amct_recipe_key *key, const amct_layer_recipe *layer) {
+  const int64_t count = algorithms_of(key);
+  bool anyones = true;
+  if (count == 0 || takes(key, chosen(key, layer))) return true;
+  for (int64_t i = 0; i < count; i++)
+    anyones = anyones && !takes(key, i);
+  return anyones;
 }
 
 amct_status amct_recipe_check_fits(const amct_recipe_spot *spot, const json_t *value,
-                                   int64_t algorithm, amct_error *err) {
+                                   const amct_layer_recipe *layer, amct_error *err) {
+  const amct_recipe_key *key = spot->key;
+  const bool weights = key->object == AMCT_RECIPE_WEIGHT;
+  const amct_recipe_kind kind = weights ? AMCT_RECIPE_WEIGHTING : AMCT_RECIPE_ALGORITHM;
+  const char *owners[AMCT_RANGE_ALGORITHMS + AMCT_WEIGHT_ALGORITHMS] = {NULL};
   char allowed[128];
-  const char *owners[AMCT_RANGE_ALGORITHMS + 1] = {NULL};
   size_t count = 0;
-  if (amct_recipe_fits(spot->key, algorithm)) return AMCT_OK;
-  for (int64_t i = 0; i < AMCT_RANGE_ALGORITHMS; i++)
-    if (amct_range_takes(i, spot->key->name)) owners[count++] = amct_range_name(i);
-  snprintf(allowed, sizeof allowed, "it belongs to act_algo \"%s\"%s%s%s, not to \"%s\"",
-           owners[0], count > 1 ? " or \"" : "", count > 1 ? owners[1] : "",
-           count > 1 ? "\"" : "", amct_range_name(algorithm));
+  if (amct_recipe_fits(key, layer)) return AMCT_OK;
+  for (int64_t i = 0; i < algorithms_of(key); i++)
+    if (takes(key, i)) owners[count++] = amct_recipe_choice(kind, i);
+  snprintf(allowed, sizeof allowed, "it belongs to %s \"%s\"%s%s%s, not to \"%s\"",
+           weights ? "wts_algo" : "act_algo", owners[0], count > 1 ? " or \"" : "",
+           count > 1 ? owners[1] : "", count > 1 ? "\"" : "",
+           amct_recipe_choice(kind, chosen(key, layer)));
   return amct_recipe_fail(spot, value, allowed, err);
 }
 

@@ -49,6 +49,8 @@ typedef enum amct_recipe_kind {
   AMCT_RECIPE_REFUSED,
   AMCT_RECIPE_SIZE,
   AMCT_RECIPE_ALGORITHM,
+  AMCT_RECIPE_WEIGHTING,
+  AMCT_RECIPE_PRESET,
 } amct_recipe_kind;
 
 typedef enum amct_recipe_written {
@@ -110,12 +112,15 @@ amct_status amct_recipe_fail(const amct_recipe_spot *spot, const json_t *value,
 AMCT_NODISCARD amct_status amct_recipe_store(const amct_recipe_spot *spot,
                                              const json_t *value, void *base,
                                              amct_arena *arena, amct_error *err);
-/** False for a setting of other range algorithms than this. */
-bool amct_recipe_fits(const amct_recipe_key *key, int64_t algorithm);
+/** False for a setting of other algorithms than those of the layer. */
+bool amct_recipe_fits(const amct_recipe_key *key, const amct_layer_recipe *layer);
 /** AMCT_BAD_CONFIG for a setting that does not fit. */
 AMCT_NODISCARD amct_status amct_recipe_check_fits(const amct_recipe_spot *spot,
-                                                  const json_t *value, int64_t algorithm,
+                                                  const json_t *value,
+                                                  const amct_layer_recipe *layer,
                                                   amct_error *err);
+/** The name of value `i` of a kind that is one of several names; NULL past the last. */
+const char *amct_recipe_choice(amct_recipe_kind kind, int64_t i);
 enum { AMCT_SEARCH_WRONG_BYTES = 200 };
 /** Searches that make no sense or would not end: the key that is wrong, search_range or
  * search_step, and why; NULL: none. */

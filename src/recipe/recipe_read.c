@@ -78,16 +78,25 @@ static amct_status fail_not_a_layer(const reader *r, const char *name,
 }
 
 /* The algorithm may stand anywhere among the settings, so that they are held against it
- * last. */
+ * last. Settings of another than the preset's, which no key named, are idle. */
+static amct_status check_settings(const reader *r, const char *layer,
+                                  amct_recipe_object object, json_t *from,
+                                  const amct_layer_recipe *entry, amct_error *err) {
+  const char *name, *own = object == AMCT_RECIPE_WEIGHT ? "wts_algo" : "act_algo";
+  json_t *value;
+  if (r->recipe->preset != AMCT_PRESET_NONE && json_object_get(from, own) == NULL)
+    return AMCT_OK;
+  json_object_foreach(from, name, value) {
+    const amct_recipe_key *key = amct_recipe_key_find(object, name);
+    const amct_recipe_spot spot = {r->path, layer, key};
+    AMCT_TRY(amct_recipe_check_fits(&spot, value, entry, err));
+  }
+  return AMCT_OK;
+}
+
 static amct_status check_range(const reader *r, const char *layer, json_t *from,
                                const amct_layer_recipe *entry, amct_error *err) {
-  const char *name;
-  json_t *value;
-  json_object_foreach(from, name, value) {
-    const amct_recipe_key *key = amct_recipe_key_find(AMCT_RECIPE_ACTIVATION, name);
-    const amct_recipe_spot spot = {r->path, layer, key};
-    AMCT_TRY(amct_recipe_check_fits(&spot, value, entry->range.algorithm, err));
-  }
+  AMCT_TRY(check_settings(r, layer, AMCT_RECIPE_ACTIVATION, from, entry, err));
   const amct_recipe_spot spot = {r->path, layer, NULL};
   return amct_recipe_check_search(&spot, &entry->range, err);
 }
@@ -102,6 +111,8 @@ static amct_status read_params(const reader *r, const char *key, json_t *from,
     if ((section = amct_recipe_section_at(i, own)) != NULL)
       AMCT_TRY(read_object(r, key, (amct_recipe_object)section->place,
                            json_object_get(from, section->name), entry, err));
+  AMCT_TRY(check_settings(r, key, AMCT_RECIPE_WEIGHT,
+                          json_object_get(from, "weight_quant_params"), entry, err));
   return check_range(r, key, json_object_get(from, "activation_quant_params"), entry,
                      err);
 }

@@ -53,8 +53,10 @@ static json_t *value_at(const writer *w, size_t row, const void *base) {
     memcpy(&count, place, sizeof count);
     return json_integer(count);
   case AMCT_RECIPE_ALGORITHM:
+  case AMCT_RECIPE_WEIGHTING:
+  case AMCT_RECIPE_PRESET:
     memcpy(&count, place, sizeof count);
-    return json_string(amct_range_name(count));
+    return json_string(amct_recipe_choice(key->kind, count));
   case AMCT_RECIPE_REAL:
     return real_at(place);
   case AMCT_RECIPE_PAIR:
@@ -80,8 +82,10 @@ static bool is_changed(const writer *w, size_t row, const json_t *value,
                        const void *base) {
   const json_t *fallback = w->fallbacks->at[row];
   const amct_layer_recipe *entry = base;
-  if (amct_recipe_key_at(row)->kind == AMCT_RECIPE_REAL)
-    return entry->clips.max != 0; /* both clips or none */
+  const amct_recipe_kind kind = amct_recipe_key_at(row)->kind;
+  const bool algorithm = kind == AMCT_RECIPE_ALGORITHM || kind == AMCT_RECIPE_WEIGHTING;
+  if (algorithm && w->recipe->preset != AMCT_PRESET_NONE) return true;
+  if (kind == AMCT_RECIPE_REAL) return entry->clips.max != 0; /* both clips or none */
   if (fallback != NULL) return json_equal(value, fallback) == 0;
   return json_is_true(value) != w->recipe->activation_offset; /* `asymmetric` */
 }
@@ -102,9 +106,8 @@ static bool is_written(const amct_recipe_key *key, amct_recipe_object object,
   if (key->object != object || key->kind == AMCT_RECIPE_OBJECT ||
       key->written == AMCT_RECIPE_NO)
     return false;
-  const amct_layer_recipe *entry = base;
-  return object != AMCT_RECIPE_ACTIVATION ||
-         amct_recipe_fits(key, entry->range.algorithm);
+  const bool of_layer = object == AMCT_RECIPE_ACTIVATION || object == AMCT_RECIPE_WEIGHT;
+  return !of_layer || amct_recipe_fits(key, base);
 }
 
 static bool put_rows(const writer *w, json_t *to, amct_recipe_object object,
