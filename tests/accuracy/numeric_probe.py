@@ -80,6 +80,20 @@ class WeightPair(ctypes.Structure):
     ]
 
 
+class Rounding(ctypes.Structure):
+    _fields_ = [
+        ("w", ctypes.c_void_p),
+        ("layout", Layout),
+        ("scale", ctypes.c_void_p),
+        ("scales", c_size_t),
+        ("steps", ctypes.c_void_p),
+        ("rows", c_size_t),
+        ("width", c_size_t),
+        ("taps", c_size_t),
+        ("damping", c_double),
+    ]
+
+
 class Range(ctypes.Structure):
     _fields_ = [("scale", c_float), ("offset", c_int32)]
 
@@ -103,6 +117,11 @@ RETURNS = {
     "amct_input_sums_means": c_bool,
     "amct_window_fits": c_bool,
     "amct_bias_shift": c_bool,
+    "amct_input_rows_new": ctypes.c_void_p,
+    "amct_input_rows_count": c_size_t,
+    "amct_input_rows_width": c_size_t,
+    "amct_input_rows_steps": c_bool,
+    "amct_input_rows_possible": c_bool,
 }
 ARGUMENTS = {
     "amct_bias_quantize": [c_float] * 3,
@@ -164,6 +183,43 @@ class InputSums:
         """float32 [taps * channels], or None where the sums are of no use."""
         mean = np.zeros(self.library.amct_input_sums_size(self.handle), np.float32)
         return mean if self.library.amct_input_sums_means(self.handle, address(mean)) else None
+
+
+class InputRows:
+    """A sample of the rows that a window sees."""
+
+    def __init__(self, library, window, channels):
+        self.library, self.window = library, window
+        self.handle = ctypes.c_void_p(library.amct_input_rows_new(byref(window), c_size_t(channels)))
+
+    def __del__(self):
+        self.library.amct_input_rows_free(self.handle)
+
+    def add(self, batch):
+        batch = np.ascontiguousarray(batch, np.float32)
+        dims = (ctypes.c_int64 * batch.ndim)(*batch.shape)
+        pictures = Pictures()
+        assert self.library.amct_window_fits(byref(self.window), dims, batch.ndim, byref(pictures))
+        self.library.amct_input_rows_add(self.handle, byref(pictures), address(batch))
+
+    def steps(self, scale, offset):
+        """int16 [rows, taps * channels], rows sorted."""
+        count, width = (getattr(self.library, "amct_input_rows_" + n)(self.handle) for n in ("count", "width"))
+        steps = np.zeros((width, count), np.int16)
+        assert self.library.amct_input_rows_steps(self.handle, Range(scale, offset), address(steps))
+        return steps.T[np.lexsort(steps[::-1])]
+
+
+def weight_round(library, weights, layout, steps, taps=1, **options):
+    """int8 like the weights, or None where the numbers do not belong together; weights: w and scale."""
+    damping = options.get("damping", 0.1)
+    w, scale = (np.ascontiguousarray(a, np.float32) for a in weights)
+    columns = np.ascontiguousarray(steps.T, np.int16)
+    rounding = Rounding(
+        address(w), Layout(*layout), address(scale), scale.size, address(columns), *steps.shape, taps, damping
+    )
+    q = np.zeros(w.shape, np.int8)
+    return q if library.amct_weight_round(address(q), byref(rounding), None) == 0 else None
 
 
 def bias_shift(library, weights, layout, mean, taps):

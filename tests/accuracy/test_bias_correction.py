@@ -11,6 +11,8 @@ import pytest
 if "AMCT_PROBE" not in os.environ:
     pytest.skip("AMCT_PROBE is not set: the numeric oracles do not run", allow_module_level=True)
 
+from test_ifmr import KINDS, make
+
 from numeric_probe import InputSums, Window, bias_shift, load
 
 f32 = np.float32
@@ -166,6 +168,27 @@ def test_shift_of_a_convolution(library, groups):
     sums.add(x)
     shift = bias_shift(library, (w, q, scale), (9 * 12 // groups, 6, 1), sums.means(), 9)
     assert np.allclose(shift, wanted, rtol=0, atol=1e-6 * np.abs(w).sum())
+
+
+def test_shift_is_brute_force(library):
+    """Of a product of matrices, for data of all the kinds that nets produce: 102 tensors."""
+    for seed in range(6 * len(KINDS)):
+        kind = list(KINDS)[seed % len(KINDS)]
+        rng = np.random.default_rng(seed)
+        x = make(kind, seed, 20_000, 40_000)
+        x = x[: x.size // 24 * 24].reshape(-1, 24)
+        w = rng.standard_normal((24, 7)).astype(f32)
+        q, scale = quantized(w, (1,))
+        missed = w.astype(np.float64) - scale.astype(np.float64) * q
+        window = window_of((1, 1), (1, 1), (1, 1), True)
+        window.flat = True
+        sums = InputSums(library, window, 24)
+        sums.add(x)
+        shift = bias_shift(library, (w, q, scale), (24, 7, 1), sums.means(), 1)
+        # the outputs of both, over all the data
+        wanted = (x.astype(np.float64) @ missed).mean(axis=0)
+        slack = 2.0**-60 + 1e-6 * np.abs(x).max() * np.abs(missed).sum()
+        assert np.allclose(shift, wanted, rtol=0, atol=slack), kind
 
 
 def test_shift_of_a_depthwise_convolution(library):

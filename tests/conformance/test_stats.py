@@ -55,8 +55,8 @@ def run(definition, x):
         return session.run("logits:0", {"input:0": x})
 
 
-def calibrate(batches, record="record.txt", **changes):
-    """Calibrates the network; returns its definition."""
+def calibrate(batches, record="record.txt", weights=None, **changes):
+    """Calibrates the network; returns its definition. weights: settings of all layers that have some."""
     definition = network()
     graph = load(definition)
     with open("float.pb", "wb") as file:
@@ -65,6 +65,9 @@ def calibrate(batches, record="record.txt", **changes):
     with open("config.json") as file:
         config = json.load(file)
     config.update(changes)
+    for layer in config.values():
+        if isinstance(layer, dict) and "weight_quant_params" in layer:
+            layer["weight_quant_params"].update(weights or {})
     with open("config.json", "w") as file:
         json.dump(config, file)
     amct.quantize_model(graph, "config.json", record)
@@ -154,6 +157,126 @@ def test_threads_do_not_matter(threads):
     assert read("other.txt.stats") == wanted
 
 
+# rounding by samples
+
+GPTQ = {"wts_algo": "gptq_quantize", "damping": 0.1}
+
+
+def weights_of(definition):
+    """int8, by layer."""
+    nodes = {n.name: n for n in definition.node}
+    weighted = [n for n in definition.node if len(n.input) > 1 and nodes[n.input[1]].op == "AscendWeightQuant"]
+    constants = {n.name: nodes[nodes[n.input[1]].input[0]] for n in weighted}
+    return {name: tf.make_ndarray(n.attr["value"].tensor).astype(int) for name, n in constants.items()}
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_rounding_by_samples_loses_less(correct):
+    x = pictures()
+    definition = calibrate(np.split(x, 3), bias_correction=correct)
+    wanted = run(definition, x)
+    plain = save()
+    calibrate(np.split(x, 3), weights=GPTQ, bias_correction=correct)
+    rounded = save()
+    missed = [np.square(run(d, x) - wanted).mean() for d in (plain, rounded)]
+    assert missed[1] < 0.8 * missed[0]
+    before, after = weights_of(plain), weights_of(rounded)
+    assert len(before) == 4 and before.keys() == after.keys()
+    for name in before:
+        assert 0 < np.abs(before[name] - after[name]).max() < 20, name
+    # the file lost, the nearest steps are left
+    os.remove("record.txt.stats")
+    lost = weights_of(save())
+    assert all((before[name] == lost[name]).all() for name in before)
+
+
+def test_rounding_is_the_same_for_any_order_of_batches():
+    batches = np.split(pictures(), 4)
+    kept = []
+    for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
+        calibrate([batches[i] for i in order], weights=GPTQ)
+        kept.append((read("record.txt"), read("record.txt.stats")))
+    assert kept[0] == kept[1]
+    assert kept[0][1].count(b"rounded:") == 4
+
+
+def test_the_dense_layer_is_rounded_as_the_paper_has_it():
+    """GPTQ in NumPy on all rows, which are the sample: they are few."""
+    x = pictures(12)
+    definition = calibrate([x], weights=GPTQ, bias_correction=False)
+    nodes = {n.name: n for n in definition.node}
+    with v1.Session(graph=load(definition)) as session:
+        inputs, w = session.run([name + ":0" for name in nodes["dense"].input], {"input:0": x})
+    factors = read("record.txt").split(b'"dense"')[1].split()
+    value = {key: factors[factors.index(key) + 1].decode() for key in (b"scale_d:", b"offset_d:", b"scale_w:")}
+    scale, offset, scale_w = F32(value[b"scale_d:"]), int(value[b"offset_d:"]), F32(value[b"scale_w:"])
+    seen = np.clip(np.floor(inputs * (F32(1) / scale) + 0.5) + offset, -128, 127).astype(np.float64) - offset
+    h = seen.T @ seen / len(seen)
+    order = np.argsort(np.diag(h), kind="stable")[::-1]
+    h = (h + 0.1 * np.trace(h) / len(h) * np.eye(len(h)))[np.ix_(order, order)]
+    left = (w.astype(np.float64) / float(scale_w))[order]
+    upper = np.linalg.cholesky(np.linalg.inv(h)).T
+    wanted = np.zeros_like(left)
+    for k in range(len(left)):
+        wanted[order[k]] = np.round(left[k])
+        left[k:] -= np.outer(upper[k, k:], (left[k] - np.round(left[k])) / upper[k, k])
+    assert (weights_of(save())["dense"] == wanted).all()
+
+
+def test_weights_that_changed_go_to_their_nearest_steps(capfd):
+    calibrate([pictures()], weights=GPTQ)
+    rounded = weights_of(save())
+    text = read("record.txt")
+    at = text.index(b"scale_d", text.index(b'"bare"'))
+    with open("record.txt", "wb") as file:
+        file.write(text[:at] + b"scale_d: 0.5" + text[text.index(b"\n", at) :])
+    log_of(capfd)
+    changed = weights_of(save())
+    assert '1 layers keep their biases, and their weights go to nearest steps' in log_of(capfd)
+    assert all((rounded[n] == changed[n]).all() for n in rounded if not n.startswith("bare"))
+
+
+def test_the_preset_rounds_and_keeps_all_values():
+    graph = load(network())
+    amct.create_quant_config("config.json", graph, preset="accurate")
+    with open("config.json") as file:
+        config = json.load(file)
+    assert config["preset"] == "accurate"
+    assert config["conv"]["activation_quant_params"] == {"act_algo": "min_max"}
+    assert config["conv"]["weight_quant_params"] == {"channel_wise": True, "wts_algo": "gptq_quantize", "damping": 0.1}
+    with open("quant.cfg", "w") as file:
+        file.write("preset: accurate\n")
+    amct.create_quant_config("other.json", graph, config_defination="quant.cfg")
+    assert read("other.json") == read("config.json")
+    with open("quant.cfg", "w") as file:
+        file.write("batch_num: 1\n")
+    amct.create_quant_config("other.json", graph, config_defination="quant.cfg", preset="accurate")
+    assert read("other.json") == read("config.json")
+    # the default configuration with one name more
+    amct.create_quant_config("plain.json", graph)
+    with open("plain.json") as file:
+        plain = json.load(file)
+    assert "preset" not in plain and "act_algo" not in plain["conv"]["activation_quant_params"]
+    with open("config.json") as file:
+        accurate = json.load(file)
+    stats = []
+    for contents in (accurate, dict(plain, preset="accurate")):
+        with open("config.json", "w") as file:
+            json.dump(contents, file)
+        graph = load(network())
+        amct.quantize_model(graph, "config.json", "record.txt")
+        with v1.Session(graph=graph) as session:
+            session.run("logits:0", {"input:0": pictures(4)})
+        stats.append((read("record.txt"), read("record.txt.stats")))
+    assert stats[0] == stats[1]
+
+
+@pytest.mark.parametrize("preset, error", [("fast", ValueError), ("", ValueError), (1, TypeError)])
+def test_wrong_presets(preset, error):
+    with pytest.raises(error, match="preset"):
+        amct.create_quant_config("config.json", load(network()), preset=preset)
+
+
 def test_switched_off():
     calibrate([pictures()])
     assert os.path.exists("record.txt.stats")
@@ -184,7 +307,8 @@ def test_a_changed_layer_keeps_its_bias(capfd):
     changed = biases(save())
     log = log_of(capfd)
     assert log.count("WARNING") - log.count("exists and is overwritten") == 1
-    assert '1 biases are not corrected: record.txt.stats has nothing of these factors and weights: "filter"' in log
+    assert "1 layers keep their biases, and their weights go to nearest steps" in log
+    assert 'record.txt.stats has nothing of these factors and weights: "filter"' in log
     same = [name for name in whole if np.array_equal(whole[name], changed[name])]
     assert len(same) == 2
 
@@ -215,7 +339,7 @@ def test_stats_that_cannot_be_read_correct_nothing(capfd, text, message):
     log_of(capfd)
     found = biases(save())
     log = log_of(capfd)
-    assert "biases are not corrected: " in log and message in log
+    assert "biases are not corrected, and weights" in log and message in log
     assert all(np.array_equal(found[name], plain[name]) for name in plain)
 
 
@@ -233,7 +357,7 @@ def test_stats_of_other_layers_correct_nothing(capfd, text, corrected):
     log_of(capfd)
     save()
     log = log_of(capfd)
-    assert '3 biases are not corrected' in log and '"conv", "filter", "dense"' in log
+    assert "3 layers keep their biases" in log and '"conv", "filter", "dense"' in log
     assert "are corrected" not in log and corrected == 0
 
 

@@ -157,6 +157,40 @@ static void rules_hold(void **data) {
   }
 }
 
+static void messages_and_presets_choose_how_weights_are_rounded(void **data) {
+  state *s = *data;
+  static const struct {
+    const char *text;
+    amct_range_algorithm range;
+    amct_weight_algorithm weighting;
+    double damping;
+  } cases[] = {
+      {"common_config { arq_quantize {} }", AMCT_RANGE_IFMR, AMCT_WEIGHT_ARQ, 0.1},
+      {"common_config { gptq_quantize {} }", AMCT_RANGE_IFMR, AMCT_WEIGHT_GPTQ, 0.1},
+      {"common_config { arq_quantize {} gptq_quantize { damping: 0.01 } }",
+       AMCT_RANGE_IFMR, AMCT_WEIGHT_GPTQ, 0.01},
+      {"preset: accurate", AMCT_RANGE_MIN_MAX, AMCT_WEIGHT_GPTQ, 0.1},
+      {"preset: \"none\"", AMCT_RANGE_IFMR, AMCT_WEIGHT_ARQ, 0.1},
+      {"preset: \"accurate\" common_config { ifmr_quantize {} }", AMCT_RANGE_IFMR,
+       AMCT_WEIGHT_GPTQ, 0.1},
+      {"preset: accurate override_layer_configs { layer_name: \"Fc\" calibration_config "
+       "{ "
+       "arq_quantize {} } }",
+       AMCT_RANGE_MIN_MAX, AMCT_WEIGHT_ARQ, 0.1},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    amct_recipe recipe = {0};
+    const char *path = temp_path(&s->folder, "c");
+    temp_write(path, cases[i].text);
+    must_apply(s, path, &recipe);
+    const amct_layer_recipe *layer = layer_of(&recipe, "Fc");
+    assert_int_equal(layer->range.algorithm, cases[i].range);
+    assert_int_equal(layer->weighting, cases[i].weighting);
+    assert_true(layer->damping == cases[i].damping);
+    amct_recipe_free(&recipe);
+  }
+}
+
 static void messages_choose_the_algorithm(void **data) {
   state *s = *data;
   static const struct {
@@ -306,10 +340,15 @@ static void every_allocation_may_fail(void **data) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
-      TEST(the_spellings_mean_the_same),   TEST(the_older_pair_is_read),
-      TEST(patterns_choose_layers),        TEST(rules_hold),
-      TEST(messages_choose_the_algorithm), TEST(floats_are_the_shortest_decimals),
-      TEST(warnings_name_the_line),        TEST(recipes_survive_the_json),
+      TEST(the_spellings_mean_the_same),
+      TEST(the_older_pair_is_read),
+      TEST(patterns_choose_layers),
+      TEST(rules_hold),
+      TEST(messages_choose_the_algorithm),
+      TEST(messages_and_presets_choose_how_weights_are_rounded),
+      TEST(floats_are_the_shortest_decimals),
+      TEST(warnings_name_the_line),
+      TEST(recipes_survive_the_json),
       TEST(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

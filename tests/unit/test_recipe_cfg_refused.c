@@ -169,6 +169,12 @@ static const refused k_refused[] = {
      "/c: line 2: skip_layers: \"from:x to:Fcc\": \"Fcc\" is not in the graph, or was "
      "folded away; nearest: \"Fc\""},
     {LAYER("net/?", ""), AMCT_BAD_CONFIG, "layer_name: \"net/?\" matches no layers"},
+    {"preset: fast", AMCT_BAD_CONFIG,
+     "line 1: preset is fast: none or accurate is wanted"},
+    {COMMON("gptq_quantize { damping: 0 }"), AMCT_BAD_CONFIG,
+     "gptq_quantize.damping is 0: a number over 0, at most 1 is wanted"},
+    {COMMON("gptq_quantize { damping: 1.5 }"), AMCT_BAD_CONFIG,
+     "damping is 1.5: a number"},
     {"fc_calibration_config {\n" WISE "}", AMCT_BAD_CONFIG,
      "line 2: fc_calibration_config.arq_quantize.channel_wise is true: these layers"},
 };
@@ -205,6 +211,7 @@ static void frame_of(const amct_cfg_field *field, char before[256], char after[1
       [AMCT_CFG_IN_TENSOR] = "tensor_quantize { ",
       [AMCT_CFG_IN_CALIBRATION] = "common_config { ",
       [AMCT_CFG_IN_ARQ] = "common_config { arq_quantize { ",
+      [AMCT_CFG_IN_GPTQ] = "common_config { gptq_quantize { ",
       [AMCT_CFG_IN_IFMR] = "common_config { ifmr_quantize { ",
       [AMCT_CFG_IN_HFMG] = "common_config { hfmg_quantize { ",
       [AMCT_CFG_IN_MIN_MAX] = "common_config { min_max_quantize { ",

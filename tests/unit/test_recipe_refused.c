@@ -203,7 +203,21 @@ static const refused k_refused[] = {
     {WTS("\"channel_wize\":true"), AMCT_BAD_CONFIG,
      "weight_quant_params.channel_wize is not a setting; nearest: \"channel_wise\""},
     {WTS("\"wts_algo\":\"ada_quantize\""), AMCT_BAD_CONFIG,
-     "wts_algo is \"ada_quantize\": this version handles \"arq_quantize\" only"},
+     "wts_algo is \"ada_quantize\": arq_quantize or gptq_quantize is wanted"},
+    {WTS("\"damping\":0.1"), AMCT_BAD_CONFIG,
+     "weight_quant_params.damping is 0.1: it belongs to wts_algo \"gptq_quantize\", not "
+     "to "
+     "\"arq_quantize\""},
+    {WTS("\"wts_algo\":\"gptq_quantize\",\"damping\":0"), AMCT_BAD_CONFIG,
+     "damping is 0: a number over 0, at most 1 is wanted"},
+    {WTS("\"wts_algo\":\"gptq_quantize\",\"damping\":2"), AMCT_BAD_CONFIG,
+     "damping is 2"},
+    {"{\"preset\":\"best\",\"Fc\":{}}", AMCT_BAD_CONFIG,
+     "preset is \"best\": none or accurate is wanted"},
+    {"{\"preset\":\"accurate\",\"Fc\":{\"activation_quant_params\":{\"act_algo\":"
+     "\"hfmg\","
+     "\"search_step\":0.1}}}",
+     AMCT_BAD_CONFIG, "it belongs to act_algo \"ifmr\", not to \"hfmg\""},
     {WTS("\"num_bits\":7"), AMCT_BAD_CONFIG, "weight_quant_params.num_bits is 7"},
     {WTS("\"num_steps\":32"), AMCT_BAD_CONFIG, "it belongs to wts_algo \"nuq_quantize\""},
 };
