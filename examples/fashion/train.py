@@ -74,9 +74,13 @@ class Network:
         self.decayed.append(weights)
         return weights
 
+    def first_scales(self, channels: int) -> object:
+        """Initial values of a batch norm's scales."""
+        return tf.ones_initializer()
+
     def _batch_norm(self, x: tf.Tensor) -> tf.Tensor:
         channels = int(x.shape[-1])
-        ones, zeros = tf.ones_initializer(), tf.zeros_initializer()
+        zeros = tf.zeros_initializer()
 
         def variable(name: str, initial: object, trainable: bool) -> tf.Variable:
             return tf.get_variable(
@@ -87,10 +91,10 @@ class Network:
                 use_resource=True,
             )
 
-        gamma = variable("gamma", ones, True)
+        gamma = variable("gamma", self.first_scales(channels), True)
         beta = variable("beta", zeros, True)
         mean = variable("moving_mean", zeros, False)
-        variance = variable("moving_variance", ones, False)
+        variance = variable("moving_variance", tf.ones_initializer(), False)
         if not self.is_training:
             return tf.nn.fused_batch_norm(
                 x, gamma, beta, mean, variance, BN_EPSILON, is_training=False, name="bn"
@@ -163,11 +167,11 @@ class Training(NamedTuple):
     loss: tf.Tensor
 
 
-def build_training(steps: int) -> Training:
+def build_training(steps: int, layers: type[Network]) -> Training:
     """Training graph: cross entropy, weight decay, momentum, cosine learning rate."""
     images = tf.placeholder(tf.float32, [None, data.SIDE, data.SIDE, 1])
     labels = tf.placeholder(tf.int32, [None])
-    network = Network(is_training=True)
+    network = layers(is_training=True)
     logits = network.logits(images)
     loss = tf.reduce_mean(
         tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
@@ -216,11 +220,11 @@ def accuracy(session: tf.Session, logits: tf.Tensor, pictures: data.Pictures) ->
 class Inference:
     """The graph that is frozen: no dropout, no loss, batch norms in inference mode."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: type[Network]) -> None:
         self.graph = tf.Graph()
         with self.graph.as_default():
             images = tf.placeholder(tf.float32, [None, data.SIDE, data.SIDE, 1], name="input")
-            self.logits = Network(is_training=False).logits(images)
+            self.logits = layers(is_training=False).logits(images)
             self.saver = Assigner()
         self.session = tf.Session(graph=self.graph)
 
@@ -253,15 +257,18 @@ class Assigner:
         session.run(self._assign, {feed: values[name] for name, feed in self._feeds.items()})
 
 
-def train(epochs: int, seconds_between_lines: float = 5.0) -> tf.GraphDef:
+def train(
+    epochs: int, layers: type[Network] = Network, seconds_between_lines: float = 5.0
+) -> tf.GraphDef:
     """Train, keep the epoch that is best on the validation split, and freeze it."""
     training_split, validation_split = data.load_training()
     tf.disable_eager_execution()
+    tf.reset_default_graph()
     tf.set_random_seed(SEED)
     random = np.random.RandomState(SEED)
     steps = len(training_split.labels) // BATCH
-    graph = build_training(epochs * steps)
-    inference = Inference()
+    graph = build_training(epochs * steps, layers)
+    inference = Inference(layers)
 
     best, best_graph = -1.0, None
     with tf.Session() as session:
