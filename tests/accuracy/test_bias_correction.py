@@ -11,9 +11,8 @@ import pytest
 if "AMCT_PROBE" not in os.environ:
     pytest.skip("AMCT_PROBE is not set: the numeric oracles do not run", allow_module_level=True)
 
-from test_ifmr import KINDS, make
-
 from numeric_probe import InputSums, Window, bias_shift, load
+from test_ifmr import KINDS, make
 
 f32 = np.float32
 

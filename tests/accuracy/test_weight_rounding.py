@@ -100,7 +100,7 @@ def test_the_best_of_all_roundings_is_near(library):
     rng = np.random.default_rng(1)
     ways = np.array(np.meshgrid(*[[0, 1]] * 8)).reshape(8, -1)
     ratios = []
-    for seed in range(20):
+    for _ in range(20):
         mixed = rng.standard_normal((500, 3)) @ rng.standard_normal((3, 8)) + 0.3 * rng.standard_normal((500, 8))
         steps = np.clip(np.round(mixed * 20), -255, 255).astype(np.int16)
         w = rng.standard_normal((8, 1)).astype(f32)

@@ -98,6 +98,7 @@ static const char *opening_of(const bench *b) {
       {"TENSOR", "tensor_quantize"},
       {"CALIBRATION", "common_config"},
       {"ARQ", "common_config.arq_quantize"},
+      {"GPTQ", "common_config.gptq_quantize"},
       {"IFMR", "common_config.ifmr_quantize"},
       {"HFMG", "common_config.hfmg_quantize"},
       {"MIN_MAX", "common_config.min_max_quantize"},
@@ -388,12 +389,13 @@ static void keys_are_what_the_file_says(void **data) {
 static void fields_are_what_the_file_says(void **data) {
   static const char *const owners[] = {
 #define MESSAGE(name) [AMCT_CFG_IN_##name] = #name
-      MESSAGE(FILE),         MESSAGE(TYPE),           MESSAGE(LAYER),
-      MESSAGE(TENSOR),       MESSAGE(CALIBRATION),    MESSAGE(ARQ),
-      MESSAGE(IFMR),         MESSAGE(HFMG),           MESSAGE(MIN_MAX),
-      MESSAGE(PERCENTILE),   MESSAGE(RETRAIN),        MESSAGE(RETRAIN_LAYER),
-      MESSAGE(RETRAIN_TYPE), MESSAGE(RETRAIN_DATA),   MESSAGE(ULQ),
-      MESSAGE(CLIPS),        MESSAGE(RETRAIN_WEIGHT), MESSAGE(ARQ_RETRAIN)};
+      MESSAGE(FILE),          MESSAGE(TYPE),         MESSAGE(LAYER),
+      MESSAGE(TENSOR),        MESSAGE(CALIBRATION),  MESSAGE(ARQ),
+      MESSAGE(GPTQ),          MESSAGE(IFMR),         MESSAGE(HFMG),
+      MESSAGE(MIN_MAX),       MESSAGE(PERCENTILE),   MESSAGE(RETRAIN),
+      MESSAGE(RETRAIN_LAYER), MESSAGE(RETRAIN_TYPE), MESSAGE(RETRAIN_DATA),
+      MESSAGE(ULQ),           MESSAGE(CLIPS),        MESSAGE(RETRAIN_WEIGHT),
+      MESSAGE(ARQ_RETRAIN)};
   static bench b;
   const amct_cfg_field *field;
   run_file(&b, *data, "data/fields.txt");

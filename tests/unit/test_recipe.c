@@ -361,38 +361,6 @@ static void the_values_of_this_version_are_taken(void **data) {
   amct_recipe_free(&recipe);
 }
 
-/* A preset names the algorithms where a layer does not; settings of others are idle. */
-static void a_preset_chooses_algorithms(void **data) {
-  state *s = *data;
-  static const char text[] =
-      "{\"Fc\":{\"activation_quant_params\":{\"max_percentile\":0.9,\"search_step\":0.1}}"
-      ","
-      "\"net/logits/Conv2D\":{\"activation_quant_params\":{\"act_algo\":\"ifmr\"},"
-      "\"weight_quant_params\":{\"wts_algo\":\"arq_quantize\"}},\"preset\":\"accurate\"}";
-  amct_recipe recipe = {0}, again = {0};
-  amct_buffer printed = {0}, twice = {0};
-  amct_error err = {0};
-  if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
-  const amct_layer_recipe *fc = layer_of(&recipe, "Fc");
-  const amct_layer_recipe *conv = layer_of(&recipe, "net/logits/Conv2D");
-  assert_int_equal(fc->range.algorithm, AMCT_RANGE_MIN_MAX);
-  assert_int_equal(fc->weighting, AMCT_WEIGHT_GPTQ);
-  assert_true(fc->damping == 0.1);
-  assert_int_equal(conv->range.algorithm, AMCT_RANGE_IFMR);
-  assert_int_equal(conv->weighting, AMCT_WEIGHT_ARQ);
-  assert_int_equal(amct_recipe_print(&recipe, &printed, NULL), AMCT_OK);
-  amct_buffer_append(&printed, "", 1);
-  if (read_text(s, &again, (const char *)printed.data, &err) != AMCT_OK)
-    fail_msg("%s", err.text);
-  assert_int_equal(amct_recipe_print(&again, &twice, NULL), AMCT_OK);
-  amct_buffer_append(&twice, "", 1);
-  assert_string_equal((const char *)printed.data, (const char *)twice.data);
-  amct_buffer_free(&printed);
-  amct_buffer_free(&twice);
-  amct_recipe_free(&recipe);
-  amct_recipe_free(&again);
-}
-
 static void fusion_is_read_without_layers(void **data) {
   state *s = *data;
   const char *path = temp_path(&s->folder, "fusion.json");
@@ -501,7 +469,6 @@ int main(void) {
       TEST(algorithms_survive_writing),
       TEST(joint_quant_is_taken_with_a_warning),
       TEST(the_values_of_this_version_are_taken),
-      TEST(a_preset_chooses_algorithms),
       TEST(fusion_is_read_without_layers),
       TEST(names_that_json_cannot_hold_are_refused),
       TEST(every_allocation_may_fail),
