@@ -38,6 +38,16 @@ static void print_digits(char text[AMCT_NUMBER_BYTES], int digits, double value)
   print(text, 'g', digits, value);
 }
 
+/* The next decimal of as many digits. At a power of two the nearest decimal may lie on
+ * the side of the smaller, closer neighbours and read back as one, and the next one not.
+ * False where a 9 would carry: there the next digit decides. */
+static bool step_up(char text[AMCT_NUMBER_BYTES]) {
+  size_t last = strcspn(text, "e");
+  if (last == 0 || text[last - 1] < '0' || text[last - 1] > '8') return false;
+  text[last - 1]++;
+  return true;
+}
+
 static bool print_special(char text[AMCT_NUMBER_BYTES], double value) {
   if (isfinite(value)) return false;
   const char *word = isnan(value) ? "nan" : value < 0 ? "-inf" : "inf";
@@ -56,6 +66,7 @@ void amct_number_print_shortest(char text[AMCT_NUMBER_BYTES], float value) {
   for (int digits = 1; digits <= 9; digits++) {
     print_digits(text, digits, (double)value);
     if (strtof_l(text, NULL, c_locale) == value) return;
+    if (step_up(text) && strtof_l(text, NULL, c_locale) == value) return;
   }
 }
 
@@ -75,6 +86,7 @@ void amct_number_print_repr(char text[AMCT_NUMBER_BYTES], double value) {
   for (; behind < 17; behind++) {
     print(text, 'e', behind, value);
     if (strtod_l(text, NULL, c_locale) == value) break;
+    if (step_up(text) && strtod_l(text, NULL, c_locale) == value) break;
   }
   const int exponent = atoi(strchr(text, 'e') + 1);
   if (exponent < -4 || exponent > 15) return;

@@ -247,7 +247,8 @@ static void floats_are_the_shortest_decimals(void **data) {
                {0.1234567f, "0.1234567"},
                {3.4028235e38f, "3.4028235e+38"},
                {1e-45f, "1e-45"},
-               {0.33333334f, "0.33333334"}};
+               {0.33333334f, "0.33333334"},
+               {1.2621775e-29f, "1.2621775e-29"}}; /* 2^-96 */
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char text[AMCT_NUMBER_BYTES];
     amct_number_print_shortest(text, cases[i].value);
