@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 
+import pytest
+import tensorflow as tf
+
 from conftest import ROOT
 
 
@@ -38,6 +41,16 @@ def test_retraining():
     top1 = {row[0]: float(row[-1]) for row in rows[1:]}
     # a standard error of 1,000 pictures is 0.8 points
     assert top1["retrained per tensor"] > top1["float"] - 1.6
+
+
+@pytest.mark.skipif(tf.__version__.startswith("1."), reason="Keras models are retrained in TensorFlow 2")
+def test_keras_from_fit_to_pb():
+    printed = run("fashion/keras_fit.py", "--data", "subset", "--epochs", "1", "--csv", "out.csv")
+    assert "1,000 test pictures" in printed
+    with open("out.csv") as file:
+        found = dict(line.rsplit(",", 1) for line in file.read().replace('"', "").splitlines())
+    assert float(found["same class in both, per cent"]) > 98
+    assert os.path.exists("out/keras/fashion_quantized.pb")
 
 
 def test_a_detector():
