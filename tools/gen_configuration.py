@@ -58,7 +58,7 @@ VALUES = {
     "clip_min": "-1.0",
     "damping": "0.05",
     "act_algo": '"hfmg"',
-    "wts_algo": '"gptq"',
+    "wts_algo": '"gptq_quantize"',
     "preset": '"accurate"',
     "skip_fusion_layers": '["net/conv1/Conv2D"]',
     "tensor_quantize": '[{"layer_name":"net/pool/MaxPool","input_index":0}]',

@@ -111,7 +111,9 @@ static amct_status read_stats(flow *f, const char *record_file, amct_error *err)
   f->has_stats = amct_stats_read(&f->stats, path, &wrong) == AMCT_OK;
   if (f->has_stats) return AMCT_OK;
   if (wrong.status == AMCT_OUT_OF_MEMORY) return amct_fail_memory(err);
-  amct_log(AMCT_LOG_WARNING, f->module, "biases are not corrected, and weights go to their nearest steps: %s", wrong.text);
+  amct_log(AMCT_LOG_WARNING, f->module,
+           "biases are not corrected, and weights go to their nearest steps: %s",
+           wrong.text);
   return AMCT_OK;
 }
 

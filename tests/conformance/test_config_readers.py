@@ -101,7 +101,7 @@ TAKEN = LAYERS + [
     "from:net/conv1/depthwise to:flat",
 ]  # fmt: skip
 SELECTORS = TAKEN + ["from:Fc to:x", "from:x", "net/odd/Conv2D", "net/pool/MaxPool", "nowhere"]
-WORDS = ["ifmr", "hfmg", "min_max", "percentile", "DEFAULT", "INT8", "arq_quantize", "gptq"]
+WORDS = ["ifmr", "hfmg", "min_max", "percentile", "DEFAULT", "INT8", "arq_quantize", "gptq_quantize"]
 WORDS += ["ulq_quantize", "arq_retrain", "accurate", "none", "Conv2D", "MatMul"] + SELECTORS
 GOOD = [True, False, 1, 2, 8, 4096, 0.7, 0.999999, 0.01, 1e-5, [0.7, 1.3], [0.5, 1], [], {}]
 
@@ -142,7 +142,7 @@ VALUES = {
     "clip_min": st.floats(-1e30, -1e-30),
     "num_bits": st.just(8),
     "dst_type": st.just("INT8"),
-    "wts_algo": st.sampled_from(["arq_quantize", "gptq"]),
+    "wts_algo": st.sampled_from(["arq_quantize", "gptq_quantize"]),
     "preset": st.sampled_from(["none", "accurate"]),
     "damping": st.floats(0.001, 1),
     "weight_offset": st.just(False),

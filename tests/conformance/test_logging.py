@@ -84,7 +84,7 @@ def test_a_run_on_a_terminal():
     assert said.index(batches[-1]) < said.index(done[-1])
     closing = re.fullmatch(
         r"observing took (\d+\.\d\d) s: .*ranges (\d+\.\d\d).*weights (\d+\.\d\d).*; "
-        r"sketches took at most (\d+\.\d) MiB",
+        r"sketches and samples took at most (\d+\.\d) MiB",
         said[-1],
     )
     assert closing and 0 < float(closing.group(4)) < 100
