@@ -155,6 +155,11 @@ CONFIGS = [
         ]
     },
     {
+        "preset": "accurate",
+        "*": {},
+        "fc": {"weight_quant_params": {"wts_algo": "gptq_quantize", "damping": 0.5}},
+    },
+    {
         "search_n": True,
         "*": {
             "retrain_data_config": {"clip_max": 6, "clip_min": -1.5, "fixed_min": False},
@@ -173,7 +178,8 @@ RETRAIN_CFG = """batch_num: 2 search_n: true quant_skip_layers: "fc" quant_skip_
 retrain_data_quant_config: { ulq_quantize { clip_max_min { clip_max: 3.0 clip_min: -0.1 } dst_type: INT8 } }
 override_layer_configs { layer_name: "conv" retrain_weight_quant_config { arq_retrain { channel_wise: false } } }
 """
-TENSOR_CFG = """tensor_quantize { layer_name: "peak" input_index: 0 hfmg_quantize { num_of_bins: 1024 asymmetric: f } }
+TENSOR_CFG = """preset: accurate common_config { gptq_quantize { damping: 0.5 channel_wise: false } }
+tensor_quantize { layer_name: "peak" input_index: 0 hfmg_quantize { num_of_bins: 1024 asymmetric: f } }
 """
 OLDER_CFG = """conv_calibration_config { arq_quantize { channel_wise: false } }
 fc_calibration_config { hfmg_quantize { num_of_bins: 2048 } min_max_quantize {} }  # the older pair
