@@ -31,7 +31,7 @@ class DequantSpec(ctypes.Structure):
 class FoldStep(ctypes.Structure):
     _fields_ = [("kind", c_int)] + [
         (name, ctypes.c_void_p) for name in ("bias", "scale", "offset", "mean", "variance")
-    ] + [("epsilon", c_float)]
+    ] + [("epsilon", c_float), ("single", c_bool)]
 
 
 class View(ctypes.Structure):

@@ -17,7 +17,7 @@ f32 = np.float32
 f64 = np.float64
 BIAS_LIMIT = f32(2147483520)
 LAYOUTS = [(9, 8, 1), (1, 5, 1), (3, 4, 7), (1, 1, 1), (64, 33, 2), (2, 1, 5)]
-BIAS, BATCH_NORM = 0, 1
+BIAS, BATCH_NORM, MULTIPLY, DIVIDE, ADD, SUBTRACT, SUBTRACT_FROM = range(7)
 FOLDABLE, NOT_FINITE, VARIANCE, OVERFLOWS = range(4)
 
 
@@ -72,6 +72,58 @@ def test_fold_of_a_chain(library, seed):
     result, factor, shift, _ = run_fold(library, steps, channels)
     assert result == FOLDABLE
     np.testing.assert_allclose(factor * x[:channels] + shift, y, rtol=1e-12, atol=1e-12)
+
+
+ARITHMETIC = {
+    MULTIPLY: lambda y, o: y * o,
+    DIVIDE: lambda y, o: y / o,
+    ADD: lambda y, o: y + o,
+    SUBTRACT: lambda y, o: y - o,
+    SUBTRACT_FROM: lambda y, o: o - y,
+}
+
+
+def operand_step(kind, operand, single=False):
+    return FoldStep(kind, bias=address(operand), single=single)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("kind", sorted(ARITHMETIC))
+def test_fold_of_arithmetic(library, kind, single):
+    """An operand for each channel, or one for all, with a batch norm before and a bias behind."""
+    rng = np.random.default_rng(kind)
+    channels = 37
+    x = rng.standard_normal(channels)
+    norm = [rng.standard_normal(channels).astype(f32) for _ in range(3)] + [rng.uniform(0, 3, channels).astype(f32)]
+    operand = rng.uniform(0.5, 2, 1 if single else channels).astype(f32)
+    bias = rng.standard_normal(channels).astype(f32)
+    scale, offset, mean, variance = (a.astype(f64) for a in norm)
+    y = (x - mean) * (scale / np.sqrt(variance + f64(f32(1e-3)))) + offset
+    y = ARITHMETIC[kind](y, operand.astype(f64)) + bias.astype(f64)
+    steps = [norm_step(*norm, 1e-3), operand_step(kind, operand, single), bias_step(bias)]
+    result, factor, shift, _ = run_fold(library, steps, channels)
+    assert result == FOLDABLE
+    np.testing.assert_allclose(factor * x + shift, y, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [BIAS] + sorted(ARITHMETIC))
+def test_arithmetic_refuses(library, kind):
+    for value in (np.nan, np.inf, -np.inf):
+        operand = np.ones(6, f32)
+        operand[3] = value
+        assert run_fold(library, [operand_step(kind, operand)], 6)[::3] == (NOT_FINITE, 3)
+    small = np.ones(6, f32)
+    small[2] = 0 if kind == DIVIDE else 3e38
+    steps = [operand_step(kind, small)] * (1 if kind == DIVIDE else 2)
+    if kind == SUBTRACT_FROM:  # o - (o - y) is y
+        steps = [operand_step(SUBTRACT, small), operand_step(SUBTRACT_FROM, small)]
+    assert run_fold(library, steps, 6)[::3] == (OVERFLOWS, 2)
+
+
+def test_only_what_scales_needs_other_weights(library):
+    library.amct_fold_scales.restype = c_bool
+    scaling = [kind for kind in range(7) if library.amct_fold_scales(kind)]
+    assert scaling == [BATCH_NORM, MULTIPLY, DIVIDE, SUBTRACT_FROM]
 
 
 @pytest.mark.parametrize(
