@@ -8,9 +8,9 @@
 #include "base/map.h"
 #include "op/order.h"
 
-/* Batch norms in a row take a pass each: a bound, so that a hostile graph costs no more
- * than linear time. */
-enum { PASSES_MAX = 64 };
+/* Batch norms in a row take a pass each: a bound, so that a large hostile graph costs no
+ * more than linear time. Small ones get more. */
+enum { PASSES_MAX = 64, WORK_MAX = 1 << 17 /* passes * nodes */ };
 
 /* One run of a rule: passes over the roots that are left, until a pass rewrites nothing.
  */
@@ -351,7 +351,8 @@ static amct_status run_once(run *r, amct_error *err) {
 }
 
 static amct_status run_passes(run *r, amct_error *err) {
-  int passes = 0;
+  const size_t most = WORK_MAX / (amct_graph_count(r->pass.plan->graph) + 1);
+  size_t passes = 0;
   AMCT_TRY(collect_outputs(r, err));
   AMCT_TRY(amct_frames_find(&r->in_loops, r->pass.plan->graph, err));
   if (r->rule->rewrite_all) return run_once(r, err);
@@ -361,7 +362,8 @@ static amct_status run_passes(run *r, amct_error *err) {
     r->roots.count = 0;
     for (size_t i = 0; i < r->left.count; i++)
       if (!AMCT_VEC_PUSH(&r->roots, r->left.at[i])) return amct_fail_memory(err);
-  } while (r->done && r->roots.count && ++passes < PASSES_MAX);
+  } while (r->done && r->roots.count &&
+           ++passes < (most > PASSES_MAX ? most : PASSES_MAX));
   for (size_t i = 0; i < r->declined.count; i++)
     AMCT_TRY(amct_plan_decide(r->pass.plan, r->declined.at[i], err));
   return AMCT_OK;

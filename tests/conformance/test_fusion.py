@@ -203,3 +203,38 @@ def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed)
             assert sum(name.endswith("bias_quantized") for name in models.op_types(quantized)) == 4
         kinds = set(models.op_types(quantized).values())
         assert not kinds & {"FusedBatchNormV3", "QuantArq", "Rsqrt", "Neg"}
+
+
+def test_six_hundred_batch_norms_in_a_row():
+    """All of them go into one convolution, rounded once."""
+    graph = tf.Graph()
+    with graph.as_default():
+        pieces = Pieces(1)
+        x = pieces.conv(pieces.image(CHANNELS), 4)
+        values = [pieces.parameter("p", np.full(4, v)) for v in (1.0, 0.01, 0.02, 1.0)]
+        for _ in range(600):
+            x = v1.nn.fused_batch_norm(x, *values, epsilon=1e-3, is_training=False)[0]
+        tf.nn.relu(x, name="y")
+    before = graph.as_graph_def()
+    assert fusion_graphs.batch_norms(before) == 600
+    after = fusion_graphs.fuse(before, ["y"])
+    assert fusion_graphs.batch_norms(after) == 0
+    fusion_graphs.check_values(before, after, feed(1, False), ["y"])
+
+
+def test_the_order_of_nodes_does_not_matter():
+    graph = tf.Graph()
+    with graph.as_default():
+        pieces = Pieces(5)
+        x = pieces.image(CHANNELS)
+        for i in range(20):
+            tf.nn.relu(pieces.piece(pieces.piece(x)), name="y_{}".format(i))
+    outputs = ["y_{}".format(i) for i in range(20)]
+    before = graph.as_graph_def()
+    fused = fusion_graphs.fuse(before, outputs)
+    random = np.random.RandomState(3)
+    for _ in range(5):
+        shuffled = v1.GraphDef(versions=before.versions)
+        shuffled.node.extend(before.node[i] for i in random.permutation(len(before.node)))
+        again = fusion_graphs.fuse(shuffled, outputs)
+        assert sorted(map(str, fused.node)) == sorted(map(str, again.node))
