@@ -84,8 +84,7 @@ def slim_network(random, x):
         u = v1.random_uniform_initializer
         return {"beta": u(-1, 1, 1), "gamma": u(0.5, 2, 2), "moving_mean": u(-1, 1, 3), "moving_variance": u(0.5, 2, 4)}
 
-    count = random.randint(2, 4)
-    for i in range(count):
+    for _ in range(random.randint(2, 4)):
         norm = {
             "is_training": False,
             "center": random.rand() < 0.5,
