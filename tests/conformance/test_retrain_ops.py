@@ -331,6 +331,39 @@ def test_data_that_is_not_finite_is_named():
                 session.run(made)
 
 
+def stepped(values, **attrs):
+    """Clips after a training step without a learning rate, one for each pair that they are set to before it."""
+    found = []
+    with tf.Graph().as_default() as graph:
+        clips = clip_variables(False)
+        x = tf.constant(data(3))
+        loss = tf.reduce_sum(ulq(x, clips[0], clips[1], **attrs))
+        train = v1.train.GradientDescentOptimizer(0.0).minimize(loss, var_list=clips)
+        places = [v1.placeholder(tf.float32, []) for _ in clips]
+        put = [v1.assign(clip, place) for clip, place in zip(clips, places)]
+        with v1.Session(graph=graph) as session:
+            for pair in values:
+                session.run(put, dict(zip(places, pair)))
+                session.run(train)
+                found.append(tuple(session.run(clips)))
+    return found
+
+
+def test_a_clip_that_crossed_zero_comes_back():
+    """The guards of the clips: the one on the wrong side returns to where it was a step before, or both."""
+    assert stepped([(2, -1), (-0.5, -1.25), (1.5, 0.25), (1.5, -1), (0.25, 0.25), (0.5, -0.5)]) == [
+        (2, -1),
+        (2, -1.25),
+        (1.5, -1),
+        (1.5, -1),
+        (1.5, -1),
+        (0.5, -0.5),
+    ]
+    # nothing to go back to: left as it is, and counted as 0
+    assert stepped([(-0.5, -1), (2, -1)]) == [(-0.5, -1), (2, -1)]
+    assert stepped([(2, 0), (-1, 0), (1, 3)], fixed_min=True) == [(2, 0), (2, 0), (1, 3)]
+
+
 # ---- factors ----
 
 
