@@ -13,9 +13,10 @@ extern const amct_kernel_class k_ascend_antiquant;
 /* quant_ifmr.c, quant_arq.c */
 extern const amct_kernel_class k_quant_ifmr;
 extern const amct_kernel_class k_quant_arq;
-/* ulq_ops.c, ulq_range.c, trained_ops.c */
+/* ulq_ops.c, ulq_guard.c, ulq_range.c, trained_ops.c */
 extern const amct_kernel_class k_ulq;
 extern const amct_kernel_class k_ulq_grad;
+extern const amct_kernel_class k_ulq_guard;
 extern const amct_kernel_class k_ulq_range;
 extern const amct_kernel_class k_arq_retrain;
 extern const amct_kernel_class k_retrain_factors;

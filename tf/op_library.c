@@ -31,6 +31,7 @@ CREATE(quant_arq)
 CREATE(ulq)
 CREATE(ulq_grad)
 CREATE(ulq_range)
+CREATE(ulq_guard)
 CREATE(arq_retrain)
 CREATE(retrain_factors)
 CREATE(retrain_record)
@@ -96,6 +97,11 @@ static const op_row k_ops[] = {
   {"UlqRange",
    {"layer_name: string", "fixed_min: bool", "batch_num: int"},
    {"state: float", "x: float"}, {"y: float"}, create_ulq_range, true},
+  {"UlqGuard",
+   {"layer_name: string", "fixed_min: bool"},
+   {"clip_max: float", "clip_min: float", "clip_max_pre: float", "clip_min_pre: float"},
+   {"add_clip_max: float", "add_clip_min: float", "add_clip_max_pre: float", "add_clip_min_pre: float"},
+   create_ulq_guard, true, keep_first_shape},
   {"ArqRetrain",
    {"layer_name: string", "channel_axes: list(int)", "channel_wise: bool"},
    {"w: float"}, {"y: float"}, create_arq_retrain, true},

@@ -67,8 +67,8 @@ typedef enum amct_live_kind {
                               control-flow context it belongs */
   AMCT_LIVE_CONTROL = 1,   /**< node `name` gets a control input from node `near` */
   AMCT_LIVE_SET_INPUT = 2, /**< data input `index` of node `name` becomes tensor `near` */
-  AMCT_LIVE_VARIABLE = 3,  /**< nodedef: a Const; a trainable variable of its name and
-                              value that others read under that name */
+  AMCT_LIVE_VARIABLE = 3,  /**< nodedef: a Const; a variable of its name and value that
+                              others read under that name; trainable if `index` is 0 */
 } amct_live_kind;
 
 /** One edit of a live graph; strings and bytes live as long as the calibration. */

@@ -28,7 +28,8 @@ amct_create_quant_retrain_config(const amct_source *source, const char *config_f
  * layers into the record. Edits are read and freed as those of a calibration.
  *
  * @param record_file  path of the record; NULL: a plan to look at, no record is written
- * @return as amct_quantize_model; AMCT_UNSUPPORTED (the graph was edited before).
+ * @return as amct_quantize_model; AMCT_UNSUPPORTED (the graph was edited before);
+ * AMCT_BAD_GRAPH (it has an optimizer, or gradients of weights, already).
  */
 AMCT_API AMCT_NODISCARD amct_status amct_create_quant_retrain_model(
     amct_calibration **out, const amct_source *source, const char *config_file,

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gradients of the retraining ops.
 
-Ulq has a gradient op in C. The training graph's first gradient of it also initialises the
-clips: that assignment hangs on the backward pass alone, so that no graph frozen for
-inference has it.
+Ulq has a gradient op in C. The training graph's first gradient of it also assigns: it
+initialises the clips, and takes them back where a step has led them astray. That hangs on
+the backward pass alone, so that no graph frozen for inference has it.
 """
 
-from typing import Any, List
+from typing import Any, List, Tuple
 
 from ._ops import tf, v1
 
-_INITIALISED = "amct_initialised_clips"  # a graph collection of op names
+_ASSIGNED = "amct_assigned_clips"  # a graph collection of op names
 
 
 def _variable_behind(tensor: Any) -> Any:
@@ -27,14 +27,36 @@ def _add_to(variable: Any, value: Any) -> Any:
     return v1.assign_add(variable.outputs[0], value).op
 
 
-def _initialisation(op: Any, additions: List[Any]) -> List[Any]:
-    """What sets the clips, once: nothing for a second gradient of the same op."""
+def _scalars(op: Any, first: int) -> List[Any]:
+    """Outputs of an op from `first` on; 1.15 infers the shape of output 0 only."""
+    for scalar in op.outputs[first:]:
+        scalar.set_shape([])
+    return list(op.outputs[first:])
+
+
+def _guard(op: Any, clips: List[Any]) -> List[Tuple[Any, Any]]:
+    """Variables and what to add: brings back clips on the wrong side of 0, keeps those in order."""
+    graph = op.graph
+    known = {variable.op.name: variable for variable in v1.global_variables()}
+    copies = [known.get(clip.name + "_pre") for clip in clips]
+    if None in copies:
+        return []
+    attrs = {name: op.node_def.attr[name] for name in ("layer_name", "fixed_min")}
+    tensors = [op.inputs[1], op.inputs[2]] + [tf.convert_to_tensor(copy) for copy in copies]
+    guard = graph.create_op("UlqGuard", tensors, name="UlqGuard", attrs=attrs)
+    return list(zip(clips + [copy.op for copy in copies], _scalars(guard, 0)))
+
+
+def _assignments(op: Any, additions: List[Any]) -> List[Any]:
+    """What sets the clips: nothing for a second gradient of the same op."""
     graph = op.graph
     variables = [_variable_behind(tensor) for tensor in op.inputs[1:]]
-    if op.name in graph.get_collection_ref(_INITIALISED) or None in variables:
+    if op.name in graph.get_collection_ref(_ASSIGNED) or None in variables:
         return []
-    graph.add_to_collection(_INITIALISED, op.name)
-    return [_add_to(variable, value) for variable, value in zip(variables, additions)]
+    graph.add_to_collection(_ASSIGNED, op.name)
+    pairs = list(zip(variables, additions)) + _guard(op, variables)
+    with tf.control_dependencies([value for _, value in pairs]):  # who reads a clip reads it before
+        return [_add_to(variable, value) for variable, value in pairs]
 
 
 def _ulq(op: Any, dy: Any) -> List[Any]:
@@ -44,9 +66,8 @@ def _ulq(op: Any, dy: Any) -> List[Any]:
         name="UlqGrad",
         attrs=dict(op.node_def.attr),
     )
-    for scalar in gradient.outputs[1:]:  # 1.15 infers the shape of a first output only
-        scalar.set_shape([])
-    with tf.control_dependencies(_initialisation(op, list(gradient.outputs[3:]))):
+    additions = _scalars(gradient, 1)[2:]
+    with tf.control_dependencies(_assignments(op, additions)):
         return [tf.identity(output) for output in gradient.outputs[:3]]
 
 

@@ -23,12 +23,13 @@ class Added(NamedTuple):
 
 
 class _Node(NamedTuple):
-    """A node to be, parsed."""
+    """A node to be, or a variable, parsed."""
 
     definition: Any  # NodeDef
     near: str
     inputs: List[str]  # tensors, "name:0"
     controls: List[str]  # node names
+    trainable: bool = True
 
 
 def serialize(graph: Any) -> bytes:
@@ -87,7 +88,7 @@ def _parse(edit: _core.Edit) -> _Node:
             controls.append(text[1:])
         else:
             inputs.append(_tensor_name(text))
-    return _Node(definition, edit.near, inputs, controls)
+    return _Node(definition, edit.near, inputs, controls, edit.input_index == 0)
 
 
 def _tensor_name(text: str) -> str:
@@ -165,10 +166,12 @@ def _create(graph: Any, node: _Node, tensor: Callable[[str], Any]) -> Any:
 
 
 def _variable(node: _Node) -> Any:
-    """A trainable variable with the value of a Const."""
+    """A variable with the value of a Const."""
     definition = node.definition
     return v1.Variable(
-        tf.make_ndarray(definition.attr["value"].tensor), trainable=True, name=definition.name
+        tf.make_ndarray(definition.attr["value"].tensor),
+        trainable=node.trainable,
+        name=definition.name,
     )
 
 

@@ -31,6 +31,7 @@ OPS = (
     "AscendAntiQuant",
     "UlqGrad",
     "UlqRange",
+    "UlqGuard",
     "RetrainFactors",
     "RetrainRecord",
 )

@@ -53,7 +53,8 @@ def create_quant_retrain_model(graph: Any, config_file: str, record_file: str) -
       record_file: str, path of the record. An empty one is written now.
 
     Returns:
-      list of what was added: the tf.Variables of the clips, then a tensor. Running that, in
+      list of what was added: the tf.Variables of the clips, and of those of the step before,
+        then a tensor. Running that, in
       a session of the inference graph with the trained variables restored, writes the
       factors into the record. Of a Keras model the variables alone.
 
@@ -61,7 +62,8 @@ def create_quant_retrain_model(graph: Any, config_file: str, record_file: str) -
       TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
       ConfigError: (a ValueError and a RuntimeError) the configuration does not fit the
         graph, or enables no layer.
-      GraphError: the graph is finalized or over 2 GB.
+      GraphError: the graph is finalized or over 2 GB, or has an optimizer already, whose
+        gradients would go past what is added.
       FormatError, FileError: the configuration is no JSON, or a file cannot be read or
         written.
       UnsupportedError: the graph was edited before, holds quantization ops, or is to be

@@ -13,9 +13,9 @@ struct amct_calibration {
 };
 
 /** Copies the edits of a list, which only adds nodes, sets inputs and adds control
- * inputs. The Consts of these names become variables. */
+ * inputs. The Consts of these names become variables, trainable and not. */
 AMCT_NODISCARD amct_status amct_live_export(amct_calibration *live, amct_edits *edits,
                                             amct_graph *graph, amct_strings variables,
-                                            amct_error *err);
+                                            amct_strings kept, amct_error *err);
 
 #endif

@@ -26,18 +26,30 @@ static void free_flow(flow *f) {
   amct_arena_free(&f->arena);
 }
 
+/* ApplyMomentum, ResourceApplyAdam, SparseApplyFtrl...; or the gradient of a
+ * convolution's weights. */
+static bool trains(const char *op) {
+  const char *apply = strstr(op, "Apply");
+  const size_t before = apply ? (size_t)(apply - op) : 0;
+  return strstr(op, "BackpropFilter") ||
+         (apply && (before == 0 || strncmp(op, "Resource", 8) == 0 ||
+                    strncmp(op, "SparseApply", 11) == 0));
+}
+
 /* Gradients read the edges that were there when they were made. */
-static void warn_of_gradients(const flow *f) {
+static amct_status refuse_optimizer(const flow *f, amct_error *err) {
   for (size_t i = 0; i < amct_graph_count(f->study.graph); i++) {
     const amct_node *node = amct_graph_at(f->study.graph, i);
-    if (!strstr(node->op, "BackpropFilter")) continue;
-    amct_log(
-        AMCT_LOG_WARNING, k_module,
-        "the graph has gradients already (%s): they go past the retraining ops. Call "
-        "before the optimizer's minimize",
-        node->name);
-    return;
+    if (!trains(node->op)) continue;
+    return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                     "the graph has an optimizer or its gradients already (%s \"%s\"): "
+                     "they go past the "
+                     "retraining ops, so that no clip would be trained. Call "
+                     "create_quant_retrain_model "
+                     "before the optimizer's minimize",
+                     node->op, node->name);
   }
+  return AMCT_OK;
 }
 
 static amct_status plan_flow(flow *f, const amct_source *source, const char *config_file,
@@ -46,7 +58,7 @@ static amct_status plan_flow(flow *f, const amct_source *source, const char *con
   const amct_plan_options options = {.do_fusion = true};
   AMCT_TRY(amct_study_load(&f->study, source, no_outputs, err));
   AMCT_TRY(amct_study_is_float(&f->study, err));
-  warn_of_gradients(f);
+  AMCT_TRY(refuse_optimizer(f, err));
   AMCT_TRY(amct_study_plan(&f->study, &options, err));
   amct_train_limit(&f->study.layers);
   return amct_recipe_read(&f->recipe, config_file, &f->study.layers, f->study.graph, err);
@@ -68,7 +80,8 @@ static amct_status edit(flow *f, amct_calibration *live, const char *record_file
   if (!f->edits) return amct_fail_memory(err);
   AMCT_TRY(amct_train(f->edits, f->study.plan, &f->recipe, &f->training, err));
   const amct_strings variables = {f->training.variables, f->training.variable_count};
-  AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, err));
+  const amct_strings kept = {f->training.kept, f->training.kept_count};
+  AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, kept, err));
   AMCT_TRY(amct_edits_apply(f->edits, err));
   AMCT_TRY(amct_graph_verify(f->study.graph, err));
   if (!record_file) return AMCT_OK;

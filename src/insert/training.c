@@ -39,8 +39,9 @@ static amct_status add_node(trainer *t, amct_spec **spec, const amct_layer_recip
   return AMCT_OK;
 }
 
-static amct_status add_clip(trainer *t, const char **out, const amct_layer_recipe *recipe,
-                            const char *clip, double value, amct_error *err) {
+static amct_status add_scalar(trainer *t, const char **out,
+                              const amct_layer_recipe *recipe, const char *clip,
+                              double value, amct_error *err) {
   const amct_shape scalar = {0, {0}};
   const float first = (float)value;
   const char *name = amct_arena_format(t->arena, "%s/ULQ/%s", recipe->name, clip);
@@ -53,9 +54,19 @@ static amct_status add_clip(trainer *t, const char **out, const amct_layer_recip
         name, recipe->name);
   amct_spec_tensor(amct_edits_add(t->edits, name, "Const", recipe->layer->node, true),
                    AMCT_DTYPE_FLOAT, &scalar, &first, sizeof first);
-  t->training->variables[t->training->variable_count++] = name;
   *out = name;
   return AMCT_OK;
+}
+
+/* A clip, and the one of the step before. */
+static amct_status add_clip(trainer *t, const char **out, const amct_layer_recipe *recipe,
+                            const char *clip, double value, amct_error *err) {
+  amct_training *to = t->training;
+  const char *kept = amct_arena_format(t->arena, "%s_pre", clip);
+  if (!kept) return amct_fail_memory(err);
+  AMCT_TRY(add_scalar(t, out, recipe, clip, value, err));
+  to->variables[to->variable_count++] = *out;
+  return add_scalar(t, &to->kept[to->kept_count++], recipe, kept, value, err);
 }
 
 static amct_status train_data(trainer *t, const amct_layer_recipe *recipe,
@@ -152,8 +163,10 @@ amct_status amct_train(amct_edits *edits, const amct_plan *plan,
   t.names = amct_arena_array(t.arena, room, sizeof *t.names);
   t.factors = amct_arena_array(t.arena, room, sizeof *t.factors);
   training->variables = amct_arena_array(t.arena, 2 * room, sizeof *training->variables);
-  training->variable_count = 0;
-  if (!t.names || !t.factors || !training->variables) return amct_fail_memory(err);
+  training->kept = amct_arena_array(t.arena, 2 * room, sizeof *training->kept);
+  training->variable_count = training->kept_count = 0;
+  if (!t.names || !t.factors || !training->variables || !training->kept)
+    return amct_fail_memory(err);
   for (size_t i = 0; i < recipe->layer_count; i++)
     if (recipe->layers[i].enabled) AMCT_TRY(train_layer(&t, &recipe->layers[i], err));
   return add_record(&t, err);

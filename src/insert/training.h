@@ -21,6 +21,8 @@ typedef struct amct_training {
   const char **variables; /* made by the planner: constants in the core's graph, trainable
                              variables in the live one */
   size_t variable_count;
+  const char **kept; /* the same, not trainable: the clips of the step before */
+  size_t kept_count;
 } amct_training;
 
 /** Marks the layers that can be quantized, but not retrained: those inside while loops,
@@ -30,8 +32,8 @@ void amct_train_limit(amct_layers *layers);
 /**
  * Plans the ops for the enabled layers. Names depend on the layer alone, so that the
  * training graph and the inference graph of a network get the same variables:
- * `<layer>/ULQ/clip_max` and `<layer>/ULQ/clip_min`. AMCT_BAD_GRAPH: the graph has such a
- * name.
+ * `<layer>/ULQ/clip_max` and `<layer>/ULQ/clip_min`, and both with `_pre`, which no op
+ * reads: the gradients do. AMCT_BAD_GRAPH: the graph has such a name.
  */
 AMCT_NODISCARD amct_status amct_train(amct_edits *edits, const amct_plan *plan,
                                       const amct_recipe *recipe, amct_training *training,

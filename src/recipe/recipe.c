@@ -122,10 +122,17 @@ amct_status amct_recipe_add_tensor(amct_recipe *recipe,
 
 amct_status amct_recipe_check_any(const amct_recipe *recipe, const amct_lookup *lookup,
                                   amct_error *err) {
+  const size_t functions = amct_graph_function_count(lookup->graph);
   if (recipe->layer_count + recipe->tensor_count != 0) return AMCT_OK;
+  if (functions == 0)
+    return amct_fail(err, AMCT_BAD_CONFIG, NULL,
+                     "%s: no layer can be quantized, %zu are of types that can",
+                     amct_graph_label(lookup->graph), lookup->layers->count);
   return amct_fail(err, AMCT_BAD_CONFIG, NULL,
-                   "%s: no layer can be quantized, %zu are of types that can",
-                   amct_graph_label(lookup->graph), lookup->layers->count);
+                   "%s: no layer can be quantized, %zu are of types that can. It has %zu "
+                   "functions (of tf.function, compiled by XLA or not), whose layers are "
+                   "out of sight: build the network in the graph itself",
+                   amct_graph_label(lookup->graph), lookup->layers->count, functions);
 }
 
 amct_status amct_recipe_check_left(const amct_recipe *recipe,

@@ -46,7 +46,7 @@ def test_layers_of_a_branch_are_retrained_when_it_is_taken():
             session.run(v1.global_variables_initializer())
             data = np.random.RandomState(0).normal(0, 1, (2, 4, 4, 3)).astype(F32)
             session.run(step, {x: data, pred: False})
-            assert session.run(added[:-1]) == [0, 0]
+            assert session.run(added[:-1]) == [0, 0, 0, 0]
             session.run(step, {x: data, pred: True})
             assert session.run(added[0]) > 0
             session.run(added[-1], {x: data, pred: True})

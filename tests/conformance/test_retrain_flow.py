@@ -99,7 +99,7 @@ def test_clips_start_where_the_configuration_says():
         config["block/AvgPool"]["retrain_enable"] = False
         Path("c.json").write_text(json.dumps(config))
         added = amct.create_quant_retrain_model(graph, "c.json", "record.txt")
-        assert len(added) == 7 and Path("record.txt").read_text() == ""
+        assert len(added) == 3 * 4 + 1 and Path("record.txt").read_text() == ""
         types = models.op_types(graph)
         assert "block/AvgPool/ULQ/Ulq" not in types
         with v1.Session(graph=graph) as session:
@@ -173,6 +173,54 @@ def test_unknown_layers_leave_the_graph_alone():
         graph.finalize()
         with pytest.raises(amct.GraphError, match="finalized"):
             amct.create_quant_retrain_model(graph, "c.json", "record.txt")
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [v1.train.GradientDescentOptimizer, v1.train.AdamOptimizer, v1.train.FtrlOptimizer],
+)
+@pytest.mark.parametrize("use_resource", [False, True])
+def test_an_optimizer_that_is_there_before_is_refused(optimizer, use_resource):
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, (None, 4))
+        w = v1.get_variable("w", initializer=np.ones((4, 2), F32), use_resource=use_resource)
+        loss = tf.reduce_sum(tf.matmul(x, w, name="fc"))
+        amct.create_quant_retrain_config("c.json", graph)
+        optimizer(0.1).minimize(loss)
+        before = graph.as_graph_def()
+        with pytest.raises(amct.GraphError, match="optimizer .* already .*Apply.* before the optimizer's minimize"):
+            amct.create_quant_retrain_model(graph, "c.json", "record.txt")
+        assert graph.as_graph_def() == before and not Path("record.txt").exists()
+
+
+def test_gradients_that_are_there_before_are_refused():
+    with tf.Graph().as_default() as graph:
+        _, _, logits = Network().build(True)
+        amct.create_quant_retrain_config("c.json", graph)
+        v1.gradients(logits, v1.trainable_variables())
+        with pytest.raises(amct.GraphError, match="BackpropFilter.* go past the retraining ops"):
+            amct.create_quant_retrain_model(graph, "c.json", "record.txt")
+
+
+def under_xla(x, w):
+    """A layer inside a function, compiled by XLA where TensorFlow has a way to ask for it."""
+    if not tf.__version__.startswith("1."):
+        return tf.function(lambda x: tf.matmul(x, w), jit_compile=True)(x)
+    from tensorflow.python.framework import function
+
+    @function.Defun(tf.float32, tf.float32)
+    def matmul(x, w):
+        return tf.matmul(x, w)
+
+    return matmul(x, w)
+
+
+def test_layers_inside_compiled_functions_are_explained():
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, (None, 4), name="x")
+        under_xla(x, v1.get_variable("w", initializer=np.ones((4, 2), F32), use_resource=True))
+        with pytest.raises(ValueError, match=r"no layer .* functions \(of tf.function, compiled by XLA"):
+            amct.create_quant_retrain_config("c.json", graph)
 
 
 def test_a_name_that_is_taken_is_refused():

@@ -336,12 +336,15 @@ def stepped(values, **attrs):
     found = []
     with tf.Graph().as_default() as graph:
         clips = clip_variables(False)
+        for clip in clips:
+            v1.Variable(F32(0), trainable=False, name=clip.op.name + "_pre")
         x = tf.constant(data(3))
         loss = tf.reduce_sum(ulq(x, clips[0], clips[1], **attrs))
         train = v1.train.GradientDescentOptimizer(0.0).minimize(loss, var_list=clips)
         places = [v1.placeholder(tf.float32, []) for _ in clips]
         put = [v1.assign(clip, place) for clip, place in zip(clips, places)]
         with v1.Session(graph=graph) as session:
+            session.run(v1.global_variables_initializer())
             for pair in values:
                 session.run(put, dict(zip(places, pair)))
                 session.run(train)

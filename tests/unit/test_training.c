@@ -117,14 +117,18 @@ static void edits_are_variables_nodes_and_inputs(void **data) {
     uint32_t index;
   } k_wanted[] = {
       {AMCT_LIVE_VARIABLE, "c/ULQ/clip_max", "c", 0},
+      {AMCT_LIVE_VARIABLE, "c/ULQ/clip_max_pre", "c", 1},
       {AMCT_LIVE_VARIABLE, "c/ULQ/clip_min", "c", 0},
+      {AMCT_LIVE_VARIABLE, "c/ULQ/clip_min_pre", "c", 1},
       {AMCT_LIVE_ADD, "c/ULQ/Ulq", "c", 0},
       {AMCT_LIVE_SET_INPUT, "c", "c/ULQ/Ulq", 0},
       {AMCT_LIVE_ADD, "c/ARQ/ArqRetrain", "c", 0},
       {AMCT_LIVE_SET_INPUT, "c", "c/ARQ/ArqRetrain", 1},
       {AMCT_LIVE_ADD, "c/retrain/RetrainFactors", "c", 0},
       {AMCT_LIVE_VARIABLE, "p/ULQ/clip_max", "p", 0},
+      {AMCT_LIVE_VARIABLE, "p/ULQ/clip_max_pre", "p", 1},
       {AMCT_LIVE_VARIABLE, "p/ULQ/clip_min", "p", 0},
+      {AMCT_LIVE_VARIABLE, "p/ULQ/clip_min_pre", "p", 1},
       {AMCT_LIVE_ADD, "p/ULQ/Ulq", "p", 0},
       {AMCT_LIVE_SET_INPUT, "p", "p/ULQ/Ulq", 0},
       {AMCT_LIVE_ADD, "p/retrain/RetrainFactors", "p", 0},
