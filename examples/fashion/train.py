@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the network of the example and freeze it into examples/fashion/fashion.pb.
+"""Train the networks of the examples and freeze them into examples/fashion/.
 
-    python examples/fashion/train.py [--epochs 16] [--out fashion.pb]
+    python examples/fashion/train.py [--network fashion] [--epochs 16] [--out fashion.pb]
+    python examples/fashion/train.py --network narrow --epochs 12
 
 An ordinary TensorFlow script in graph mode; it knows nothing about quantization. It
 runs with TensorFlow 1.15 and 2.x, for a few minutes on two CPU cores, and needs the
@@ -61,6 +62,8 @@ class Network:
         is_training: batch norms use the statistics of the batch, and update them.
     """
 
+    epsilon = BN_EPSILON
+
     def __init__(self, is_training: bool) -> None:
         self.is_training = is_training
         self.updates: list[tf.Operation] = []
@@ -97,10 +100,10 @@ class Network:
         variance = variable("moving_variance", tf.ones_initializer(), False)
         if not self.is_training:
             return tf.nn.fused_batch_norm(
-                x, gamma, beta, mean, variance, BN_EPSILON, is_training=False, name="bn"
+                x, gamma, beta, mean, variance, self.epsilon, is_training=False, name="bn"
             )[0]
         y, batch_mean, batch_variance = tf.nn.fused_batch_norm(
-            x, gamma, beta, epsilon=BN_EPSILON, is_training=True, name="bn"
+            x, gamma, beta, epsilon=self.epsilon, is_training=True, name="bn"
         )
         for moving, batch in ((mean, batch_mean), (variance, batch_variance)):
             step = (moving - batch) * (1 - BN_DECAY)
@@ -144,10 +147,14 @@ class Network:
         x = self.conv(x, "residual2/pointwise", 1, 64)
         x = tf.nn.relu6(tf.add(x, shortcut, name="residual2/add"))
 
-        x = tf.nn.avg_pool(x, [1, 7, 7, 1], [1, 1, 1, 1], "VALID", name="pool")
-        x = tf.reshape(x, [-1, 64], name="flatten")
+        return self._classify(x)
+
+    def _classify(self, x: tf.Tensor) -> tf.Tensor:
+        side, channels = int(x.shape[1]), int(x.shape[3])
+        x = tf.nn.avg_pool(x, [1, side, side, 1], [1, 1, 1, 1], "VALID", name="pool")
+        x = tf.reshape(x, [-1, channels], name="flatten")
         with tf.variable_scope("classifier"):
-            weights = self._weights((64, data.CLASSES), 64)
+            weights = self._weights((channels, data.CLASSES), channels)
             bias = tf.get_variable(
                 "bias",
                 [data.CLASSES],
@@ -156,6 +163,23 @@ class Network:
             )
             x = tf.matmul(x, weights, name="MatMul")
         return tf.nn.bias_add(x, bias, name="logits")
+
+
+class Narrow(Network):
+    """Six convolutions of 8 to 32 channels, all but the first separable: MobileNet, narrow."""
+
+    epsilon = 3e-4
+
+    def logits(self, x: tf.Tensor) -> tf.Tensor:
+        x = tf.nn.relu6(self.conv(x, "stem", 3, 8))
+        blocks = ((16, 2), (16, 1), (24, 2), (24, 1), (32, 1))
+        for number, (channels, stride) in enumerate(blocks, 1):
+            x = self.depthwise(x, f"block{number}/depthwise", stride)
+            x = tf.nn.relu6(self.conv(x, f"block{number}/pointwise", 1, channels))
+        return self._classify(x)
+
+
+NETWORKS = {"fashion": Network, "narrow": Narrow}
 
 
 class Training(NamedTuple):
@@ -309,21 +333,22 @@ def evaluate(frozen: tf.GraphDef, pictures: data.Pictures) -> float:
 def main() -> int:
     """Train and write the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    default = Path(__file__).resolve().parent / "fashion.pb"
-    parser.add_argument("--out", type=Path, default=default, help="file to write")
+    parser.add_argument("--network", choices=NETWORKS, default="fashion")
+    parser.add_argument("--out", type=Path, help="file to write; beside this one without it")
     parser.add_argument("--epochs", type=int, default=16)
     arguments = parser.parse_args()
     if arguments.epochs < 1:
         parser.error(f"--epochs: {arguments.epochs}, expected at least 1")
     try:
-        frozen = train(arguments.epochs)
+        frozen = train(arguments.epochs, NETWORKS[arguments.network])
         test = data.load_full().test
     except data.DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    arguments.out.write_bytes(frozen.SerializeToString())
+    out = arguments.out or Path(__file__).resolve().parent / f"{arguments.network}.pb"
+    out.write_bytes(frozen.SerializeToString())
     size, right = frozen.ByteSize(), evaluate(frozen, test)
-    print(f"{arguments.out}: {size} bytes, test {100 * right:.2f} %")
+    print(f"{out}: {size} bytes, test {100 * right:.2f} %")
     return 0
 
 

@@ -3,9 +3,6 @@
 
 #include "base/alloc.h"
 
-/* What stands in the map of variables. */
-static char k_trainable, k_kept;
-
 static amct_live_kind kind_of(const amct_edit *edit, const amct_map *variables,
                               const char *name) {
   if (edit->kind == AMCT_EDIT_SET_INPUT) return AMCT_LIVE_SET_INPUT;
@@ -30,30 +27,46 @@ static amct_status copy_edit(amct_calibration *live, const amct_edit *from,
 }
 
 static amct_status find_variables(amct_map *found, amct_graph *graph,
-                                  amct_strings variables, char *kind, amct_error *err) {
+                                  amct_strings variables, amct_error *err) {
   for (size_t i = 0; i < variables.count; i++) {
     amct_name name = amct_graph_intern(graph, variables.at[i]);
     if (!name) return amct_fail_memory(err);
-    AMCT_TRY(amct_map_set(found, name, kind, err));
+    AMCT_TRY(amct_map_set(found, name, found, err)); /* any value */
   }
   return AMCT_OK;
 }
 
 amct_status amct_live_export(amct_calibration *live, amct_edits *edits, amct_graph *graph,
-                             amct_strings variables, amct_strings kept, amct_error *err) {
+                             amct_strings variables, amct_error *err) {
   const size_t count = amct_edits_size(edits);
   amct_map found = {0};
-  amct_status status = find_variables(&found, graph, variables, &k_trainable, err);
-  if (status == AMCT_OK) status = find_variables(&found, graph, kept, &k_kept, err);
+  amct_status status = find_variables(&found, graph, variables, err);
   live->edits = amct_arena_array(&live->arena, count + 1, sizeof *live->edits);
   if (!live->edits && status == AMCT_OK) status = amct_fail_memory(err);
   for (size_t i = 0; i < count && status == AMCT_OK; i++) {
     amct_edit edit;
     if ((status = amct_edits_at(edits, i, &edit, err)) != AMCT_OK) break;
     amct_name name = amct_graph_intern(graph, edit.name);
-    if (name && amct_map_get(&found, name) == &k_kept) edit.index = 1;
     status = name ? copy_edit(live, &edit, kind_of(&edit, &found, name), err)
                   : amct_fail_memory(err);
+  }
+  amct_map_free(&found);
+  return status;
+}
+
+amct_status amct_live_keep(amct_calibration *live, amct_graph *graph, amct_strings kept,
+                           amct_error *err) {
+  amct_map found = {0};
+  amct_status status = find_variables(&found, graph, kept, err);
+  for (size_t i = 0; i < live->count && status == AMCT_OK; i++) {
+    amct_live_edit *edit = &live->edits[i];
+    amct_name name = amct_graph_intern(graph, edit->name);
+    if (!name) {
+      status = amct_fail_memory(err);
+    } else if (amct_map_get(&found, name)) {
+      edit->kind = AMCT_LIVE_VARIABLE;
+      edit->index = 1;
+    }
   }
   amct_map_free(&found);
   return status;

@@ -13,9 +13,14 @@ struct amct_calibration {
 };
 
 /** Copies the edits of a list, which only adds nodes, sets inputs and adds control
- * inputs. The Consts of these names become variables, trainable and not. */
+ * inputs. The Consts of these names become variables. */
 AMCT_NODISCARD amct_status amct_live_export(amct_calibration *live, amct_edits *edits,
                                             amct_graph *graph, amct_strings variables,
-                                            amct_strings kept, amct_error *err);
+                                            amct_error *err);
+
+/** Makes the Consts of these names among exported edits variables that are not trained.
+ */
+AMCT_NODISCARD amct_status amct_live_keep(amct_calibration *live, amct_graph *graph,
+                                          amct_strings kept, amct_error *err);
 
 #endif

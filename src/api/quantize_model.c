@@ -12,8 +12,7 @@ static amct_status observe(amct_calibration *calibration, amct_prepared *p,
                            const char *record_file, amct_error *err) {
   const amct_strings no_variables = {NULL, 0};
   AMCT_TRY(amct_prepare_observers(p, record_file, err));
-  AMCT_TRY(amct_live_export(calibration, p->edits, p->study.graph, no_variables,
-                            no_variables, err));
+  AMCT_TRY(amct_live_export(calibration, p->edits, p->study.graph, no_variables, err));
   AMCT_TRY(amct_edits_apply(p->edits, err));
   AMCT_TRY(amct_graph_verify(p->study.graph, err));
   return amct_prepare_begin(p, err);

@@ -81,7 +81,8 @@ static amct_status edit(flow *f, amct_calibration *live, const char *record_file
   AMCT_TRY(amct_train(f->edits, f->study.plan, &f->recipe, &f->training, err));
   const amct_strings variables = {f->training.variables, f->training.variable_count};
   const amct_strings kept = {f->training.kept, f->training.kept_count};
-  AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, kept, err));
+  AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, err));
+  AMCT_TRY(amct_live_keep(live, f->study.graph, kept, err));
   AMCT_TRY(amct_edits_apply(f->edits, err));
   AMCT_TRY(amct_graph_verify(f->study.graph, err));
   if (!record_file) return AMCT_OK;
