@@ -32,6 +32,7 @@ typedef struct pool {
 } pool;
 
 static _Atomic(pool *) g_pool;
+static _Thread_local bool t_inside; /* this thread does a shard */
 
 static size_t count_threads(void) {
   const char *text = getenv("AMCT_THREADS");
@@ -83,7 +84,9 @@ static void work(pool *p) {
     amct_pool_task *const task = p->task;
     void *const context = p->context;
     pthread_mutex_unlock(&p->lock);
+    t_inside = true;
     task(context, shard);
+    t_inside = false;
     pthread_mutex_lock(&p->lock);
     if (++p->done == p->shards) pthread_cond_signal(&p->finish);
   }
@@ -157,7 +160,7 @@ size_t amct_pool_threads(void) {
 }
 
 size_t amct_pool_shards(size_t count, size_t least) {
-  if (count / 2 < least) return 1;
+  if (count / 2 < least || t_inside) return 1;
   const size_t threads = amct_pool_threads(), parts = count / least;
   return parts < threads ? parts : threads;
 }

@@ -27,8 +27,8 @@ AMCT_INTERNAL void amct_pool_run(amct_pool_task *task, void *context, size_t sha
  * process. */
 AMCT_INTERNAL size_t amct_pool_threads(void);
 
-/** How many parts to split `count` values into, so that each has at least
- * `least`: 1..amct_pool_threads(). */
+/** How many parts to split `count` values into, so that each has at least `least`:
+ * 1..amct_pool_threads(); 1 inside a task, since the other threads have work too. */
 AMCT_INTERNAL size_t amct_pool_shards(size_t count, size_t least);
 
 /** Part of `count` values that a shard has: [*first, *first + size), multiples of 64 but

@@ -27,7 +27,7 @@ typedef struct amct_engine_job {
 } amct_engine_job;
 
 /** A tensor came out: fetch `fetch` of samples from `row` of the batch on. Borrowed until
- * it returns. Called from several threads at once where `rows` is not 0. */
+ * it returns. May be called from several threads at once, for different fetches. */
 typedef amct_status amct_engine_visit(void *context, size_t fetch, int64_t row,
                                       const amct_array *tensor, amct_error *err);
 

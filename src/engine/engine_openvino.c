@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * OpenVINO, by the C API of its Python package. The graph goes to it as a file that is in
- * memory only. Where the graph lets samples go one by one, each core runs its own.
+ * memory only. Where the graph lets samples go one by one, they do: their tensors are
+ * small, and still in the cache when they are looked at.
  */
 #include "engine/openvino_api.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -23,8 +25,7 @@ typedef struct amct_openvino {
   ov_core *core;
   ov_model *model; /* as read; NULL once it has the one shape that it will be run with */
   ov_compiled *compiled;
-  ov_request *requests[AMCT_POOL_THREADS_MAX];
-  size_t request_count;
+  ov_request *request;
   size_t input_count, fetch_count;
   struct {
     size_t port; /* of the model; SIZE_MAX: what is fetched does not need it */
@@ -143,9 +144,8 @@ static amct_status check_outputs(amct_openvino *e, bool *varies, amct_error *err
 /* ---- compiling ---- */
 
 static void drop_compiled(amct_openvino *e) {
-  for (size_t i = 0; i < e->request_count; i++)
-    e->ov.ov_infer_request_free(e->requests[i]);
-  e->request_count = 0;
+  if (e->request) e->ov.ov_infer_request_free(e->request);
+  e->request = NULL;
   if (e->compiled) e->ov.ov_compiled_model_free(e->compiled);
   e->compiled = NULL;
 }
@@ -176,28 +176,21 @@ static amct_status set_shapes(amct_openvino *e, amct_error *err) {
 
 /* For inputs of these shapes, but for the samples where they go one by one. */
 static amct_status compile(amct_openvino *e, const amct_array *inputs, amct_error *err) {
-  const size_t threads = amct_pool_threads();
-  const size_t streams = e->base.rows ? threads : 1;
-  char number[2][24];
+  char threads[24];
   drop_compiled(e);
   for (size_t i = 0; i < e->input_count; i++) {
     e->inputs[i].shape = inputs[i].shape;
     if (e->base.rows) e->inputs[i].shape.dims[0] = e->base.rows;
   }
   AMCT_TRY(set_shapes(e, err));
-  snprintf(number[0], sizeof number[0], "%zu", streams);
-  snprintf(number[1], sizeof number[1], "%zu", threads);
+  snprintf(threads, sizeof threads, "%zu", amct_pool_threads());
   if (e->ov.ov_core_compile_model(e->core, e->model, "CPU", 8, &e->compiled,
-                                  "NUM_STREAMS", number[0], "INFERENCE_NUM_THREADS",
-                                  number[1], "INFERENCE_PRECISION_HINT", "f32",
-                                  "ENABLE_CPU_PINNING", "NO") != 0)
+                                  "NUM_STREAMS", "1", "INFERENCE_NUM_THREADS", threads,
+                                  "INFERENCE_PRECISION_HINT", "f32", "ENABLE_CPU_PINNING",
+                                  "NO") != 0)
     return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot compile the graph", err);
-  while (e->request_count < streams) {
-    if (e->ov.ov_compiled_model_create_infer_request(e->compiled,
-                                                     &e->requests[e->request_count]) != 0)
-      return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
-    e->request_count++;
-  }
+  if (e->ov.ov_compiled_model_create_infer_request(e->compiled, &e->request) != 0)
+    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
   return AMCT_OK;
 }
 
@@ -220,7 +213,10 @@ static amct_status open_graph(amct_openvino *e, const amct_engine_job *job,
   AMCT_TRY(check_outputs(e, &varies, err));
   e->base.rows = varies ? 1 : 0;
   AMCT_TRY(compile(e, job->inputs, err));
-  if (varies) drop_model(e); /* it holds all constants once more */
+  if (varies) {
+    drop_model(e); /* it holds all constants once more */
+    (void)malloc_trim(0);
+  }
   return AMCT_OK;
 }
 
@@ -250,34 +246,8 @@ static amct_status open_openvino(amct_engine **out, const amct_engine_job *job,
 
 /* ---- running ---- */
 
-/* A batch, whose samples several threads take one by one. */
-typedef struct batch {
-  amct_openvino *engine;
-  const amct_array *inputs;
-  int64_t rows, each; /* of the batch; of one run */
-  atomic_llong next;
-  atomic_bool stopped;
-  amct_engine_visit *visit;
-  void *context;
-  pthread_mutex_t lock;
-  amct_status status; /* the first that is not AMCT_OK */
-  amct_error error;
-} batch;
-
-static void stop(batch *b, amct_status status, const amct_error *error) {
-  pthread_mutex_lock(&b->lock);
-  if (b->status == AMCT_OK) {
-    b->status = status;
-    b->error = *error;
-  }
-  pthread_mutex_unlock(&b->lock);
-  atomic_store(&b->stopped, true);
-}
-
-static amct_status give_input(const batch *b, ov_request *request, size_t i, int64_t row,
-                              amct_error *err) {
-  const amct_openvino *e = b->engine;
-  const amct_array *input = &b->inputs[i];
+static amct_status give_input(const amct_openvino *e, const amct_array *input, size_t i,
+                              int64_t row, amct_error *err) {
   const size_t values = input->count / (size_t)input->shape.dims[0];
   const size_t bytes = (size_t)row * values * amct_dtype_bytes(input->dtype);
   amct_shape shape = e->inputs[i].shape;
@@ -287,7 +257,7 @@ static amct_status give_input(const batch *b, ov_request *request, size_t i, int
           e->inputs[i].type, (ov_shape){shape.rank, shape.dims}, data, &tensor) != 0)
     return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err);
   const int wrong = e->ov.ov_infer_request_set_input_tensor_by_index(
-      request, e->inputs[i].port, tensor);
+      e->request, e->inputs[i].port, tensor);
   e->ov.ov_tensor_free(tensor);
   return wrong
              ? amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err)
@@ -314,46 +284,83 @@ static bool describe(const amct_openvino *e, const ov_tensor *tensor, amct_array
   return good;
 }
 
-static amct_status show_output(const batch *b, ov_request *request, size_t fetch,
-                               int64_t row, amct_error *err) {
-  const amct_openvino *e = b->engine;
-  ov_tensor *tensor = NULL;
-  amct_array array = {.name = e->outputs[fetch]};
-  if (e->ov.ov_infer_request_get_tensor(request, e->outputs[fetch], &tensor) != 0)
-    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not hand out a tensor",
-                              err);
-  const amct_status status =
-      describe(e, tensor, &array)
-          ? b->visit(b->context, fetch, row, &array, err)
-          : amct_fail(err, AMCT_UNSUPPORTED, NULL,
-                      "OpenVINO hands out a tensor that is not float32");
-  e->ov.ov_tensor_free(tensor);
-  return status;
+/* The tensors of one run, which several threads show. */
+typedef struct showing {
+  const amct_openvino *engine;
+  ov_tensor **tensors; /* by fetch */
+  int64_t row;
+  atomic_size_t next;
+  atomic_bool stopped;
+  amct_engine_visit *visit;
+  void *context;
+  pthread_mutex_t lock;
+  amct_status status; /* the first that is not AMCT_OK */
+  amct_error error;
+} showing;
+
+static void stop(showing *s, amct_status status, const amct_error *error) {
+  pthread_mutex_lock(&s->lock);
+  if (s->status == AMCT_OK) {
+    s->status = status;
+    s->error = *error;
+  }
+  pthread_mutex_unlock(&s->lock);
+  atomic_store(&s->stopped, true);
 }
 
-static amct_status run_once(const batch *b, size_t worker, int64_t row, amct_error *err) {
-  const amct_openvino *e = b->engine;
-  ov_request *request = e->requests[worker];
-  const size_t count = e->fetch_count;
-  for (size_t i = 0; i < e->input_count; i++)
-    if (e->inputs[i].port != SIZE_MAX) AMCT_TRY(give_input(b, request, i, row, err));
-  if (e->ov.ov_infer_request_infer(request) != 0)
-    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
-  const size_t first = worker * count / e->request_count; /* not two at one tensor */
-  for (size_t i = 0; i < count && b->visit; i++)
-    AMCT_TRY(show_output(b, request, (first + i) % count, row, err));
+static void show_some(void *context, size_t shard) {
+  showing *s = context;
+  const amct_openvino *e = s->engine;
+  (void)shard;
+  while (!atomic_load(&s->stopped)) {
+    const size_t fetch = atomic_fetch_add(&s->next, 1);
+    if (fetch >= e->fetch_count) return;
+    amct_array array = {.name = e->outputs[fetch]};
+    amct_error error = {0};
+    const amct_status status =
+        describe(e, s->tensors[fetch], &array)
+            ? s->visit(s->context, fetch, s->row, &array, &error)
+            : amct_fail(&error, AMCT_UNSUPPORTED, NULL,
+                        "OpenVINO hands out a tensor that is not float32");
+    if (status != AMCT_OK) stop(s, status, &error);
+  }
+}
+
+static amct_status get_tensors(const amct_openvino *e, ov_tensor **tensors,
+                               amct_error *err) {
+  for (size_t i = 0; i < e->fetch_count; i++)
+    if (e->ov.ov_infer_request_get_tensor(e->request, e->outputs[i], &tensors[i]) != 0)
+      return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not hand out a tensor",
+                                err);
   return AMCT_OK;
 }
 
-static void work(void *context, size_t worker) {
-  batch *b = context;
-  for (;;) {
-    amct_error error = {0};
-    const int64_t row = atomic_fetch_add(&b->next, b->each);
-    if (row >= b->rows || atomic_load(&b->stopped)) return;
-    const amct_status status = run_once(b, worker, row, &error);
-    if (status != AMCT_OK) stop(b, status, &error);
+static amct_status show_all(const amct_openvino *e, int64_t row, amct_engine_visit *visit,
+                            void *context, amct_error *err) {
+  showing s = {.engine = e, .row = row, .visit = visit, .context = context};
+  s.tensors = amct_alloc_array(e->fetch_count + 1, sizeof(ov_tensor *));
+  if (!s.tensors) return amct_fail_memory(err);
+  amct_status status = get_tensors(e, s.tensors, err);
+  if (status == AMCT_OK) {
+    pthread_mutex_init(&s.lock, NULL);
+    amct_pool_run(show_some, &s, amct_pool_threads());
+    pthread_mutex_destroy(&s.lock);
+    if (s.status != AMCT_OK)
+      status = amct_fail(err, s.status, *s.error.node ? s.error.node : NULL, "%s",
+                         s.error.text);
   }
+  for (size_t i = 0; i < e->fetch_count; i++)
+    if (s.tensors[i]) e->ov.ov_tensor_free(s.tensors[i]);
+  amct_free(s.tensors);
+  return status;
+}
+
+static amct_status run_once(const amct_openvino *e, const amct_array *inputs, int64_t row,
+                            amct_error *err) {
+  for (size_t i = 0; i < e->input_count; i++)
+    if (e->inputs[i].port != SIZE_MAX) AMCT_TRY(give_input(e, &inputs[i], i, row, err));
+  if (e->ov.ov_infer_request_infer(e->request) == 0) return AMCT_OK;
+  return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
 }
 
 static bool fits(const amct_openvino *e, const amct_array *inputs) {
@@ -369,16 +376,14 @@ static amct_status run_openvino(amct_engine *engine, const amct_array *inputs,
                                 amct_engine_visit *visit, void *context,
                                 amct_error *err) {
   amct_openvino *e = (amct_openvino *)(void *)engine;
-  batch b = {.engine = e, .inputs = inputs, .visit = visit, .context = context};
   if (!engine->rows && !fits(e, inputs)) AMCT_TRY(compile(e, inputs, err));
-  b.rows = e->input_count > 0 ? inputs[0].shape.dims[0] : 1;
-  b.each = engine->rows ? engine->rows : b.rows;
-  pthread_mutex_init(&b.lock, NULL);
-  amct_pool_run(work, &b, e->request_count);
-  pthread_mutex_destroy(&b.lock);
-  if (b.status == AMCT_OK) return AMCT_OK;
-  return amct_fail(err, b.status, *b.error.node ? b.error.node : NULL, "%s",
-                   b.error.text);
+  const int64_t rows = e->input_count > 0 ? inputs[0].shape.dims[0] : 1;
+  const int64_t each = engine->rows ? engine->rows : rows;
+  for (int64_t row = 0; row < rows; row += each) {
+    AMCT_TRY(run_once(e, inputs, row, err));
+    if (visit) AMCT_TRY(show_all(e, row, visit, context, err));
+  }
+  return AMCT_OK;
 }
 
 const amct_engine_class amct_engine_openvino = {"openvino",   false, open_openvino,
