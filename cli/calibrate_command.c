@@ -79,6 +79,7 @@ cli_status cli_run_calibrate(const cli_call *call) {
       .outputs = cli_names(call, CLI_calibrate_outputs),
       .save_path = cli_text(call, CLI_calibrate_save_path),
       .config_file = cli_text(call, CLI_calibrate_config),
+      .preset = cli_text(call, CLI_calibrate_preset),
       .record_file = cli_text(call, CLI_calibrate_record),
       .data = cli_names(call, CLI_calibrate_data),
       .batch_size = call->given[CLI_calibrate_batch_size]

@@ -15,6 +15,7 @@ typedef struct amct_calibrate_options {
   amct_strings outputs;    /* names of output nodes, without ":0" */
   const char *save_path;   /* as for amct_save_model */
   const char *config_file; /* NULL: the default configuration */
+  const char *preset; /* without config_file: as in amct_config_options; NULL: none */
   const char *record_file; /* NULL: <save_path>_record.txt */
   amct_strings data;  /* "path", or "input=path" where the graph has several inputs; a
                          path is a .npy, .npz or .bin (the values alone), or a folder

@@ -79,6 +79,7 @@ class _CalibrateOptions(ctypes.Structure):
         ("outputs", _Strings),
         ("save_path", ctypes.c_char_p),
         ("config_file", ctypes.c_char_p),
+        ("preset", ctypes.c_char_p),
         ("record_file", ctypes.c_char_p),
         ("data", _Strings),
         ("batch_size", ctypes.c_int64),

@@ -59,9 +59,9 @@ static amct_status check_options(flow *f, amct_error *err) {
   if (o->batch_size < 0 || o->batch_num < 0)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "batch_size or batch_num is below 0");
-  if (o->config_file && o->batch_num)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
-                     "batch_num stands in the configuration");
+  if (o->config_file && (o->batch_num || o->preset))
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "%s stands in the configuration",
+                     o->batch_num ? "batch_num" : "preset");
   if (o->engine && strcmp(o->engine, "auto") != 0 && !amct_engine_named(o->engine))
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "engine \"%s\": there are %s",
                      o->engine, k_amct_engine_names);
@@ -303,7 +303,12 @@ static amct_status calibrate(flow *f, amct_error *err) {
   const amct_calibrate_options *o = f->o;
   const amct_source source = {.path = o->pb_model};
   AMCT_TRY(check_options(f, err));
-  AMCT_TRY(amct_prepare(&f->p, &source, o->config_file, 1, o->outputs, err));
+  const amct_preset preset =
+      o->preset ? amct_preset_named(amct_slice_of(o->preset)) : AMCT_PRESET_NONE;
+  if (preset == AMCT_PRESETS)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "preset \"%s\": there are none, accurate", o->preset);
+  AMCT_TRY(amct_prepare(&f->p, &source, o->config_file, preset, o->outputs, err));
   AMCT_TRY(open_data(f, err));
   AMCT_TRY(amct_observed_find(&f->observed, f->p.study.plan, &f->p.recipe, err));
   f->result->layers = (size_t)f->observed.total;

@@ -86,22 +86,22 @@ amct_status amct_runs_prune(const amct_runs *runs, amct_graph *graph, bool *spli
 
 /* ---- tensors that are observed from outside ---- */
 
-static amct_status copy_windows(amct_runs *runs, amct_calib_range_spec *spec,
-                                const amct_observed *tensor, amct_error *err) {
-  const size_t count = tensor->windows.count;
+/* By layer, NULL where nothing is wanted. */
+static amct_status copy_windows(amct_runs *runs, const amct_window *const **to,
+                                const char *const *texts, size_t count, amct_error *err) {
   amct_window *windows = amct_arena_array(&runs->arena, count + 1, sizeof *windows);
   const amct_window **of =
       amct_arena_array(&runs->arena, count + 1, sizeof(amct_window *));
   if (!windows || !of) return amct_fail_memory(err);
   for (size_t i = 0; i < count; i++) {
-    const amct_slice text = amct_slice_of(tensor->windows.at[i]);
+    const amct_slice text = amct_slice_of(texts[i]);
     if (text.size == 0) continue;
     if (!amct_window_read(text, &windows[i]))
-      return amct_fail(err, AMCT_UNSUPPORTED, tensor->names.at[i],
-                       "layer \"%s\": a window that cannot be", tensor->names.at[i]);
+      return amct_fail(err, AMCT_UNSUPPORTED, NULL, "the window \"%s\" cannot be",
+                       texts[i]);
     of[i] = &windows[i];
   }
-  spec->windows = of;
+  *to = of;
   return AMCT_OK;
 }
 
@@ -112,20 +112,25 @@ static amct_status fill_spec(amct_runs *runs, amct_calib_range_spec *spec,
       amct_arena_array(&runs->arena, tensor->names.count, sizeof *layers);
   if (!layers) return amct_fail_memory(err);
   for (size_t i = 0; i < tensor->names.count; i++)
-    layers[i] = (amct_calib_layer){tensor->names.at[i], tensor->indices.at[i],
-                                   tensor->weighted.at[i] != 0};
+    layers[i] =
+        (amct_calib_layer){tensor->names.at[i], tensor->indices.at[i],
+                           tensor->weighted.at[i] != 0, tensor->weighted.at[i] == 2};
   *spec = (amct_calib_range_spec){.key = {p->id, p->record_path, total},
                                   .layers = layers,
                                   .layer_count = tensor->names.count,
                                   .options = tensor->first->range};
-  return copy_windows(runs, spec, tensor, err);
+  AMCT_TRY(
+      copy_windows(runs, &spec->windows, tensor->windows.at, tensor->windows.count, err));
+  return copy_windows(runs, &spec->row_windows, tensor->row_windows.at,
+                      tensor->row_windows.count, err);
 }
 
-static bool is_picture(const amct_layer *layer) {
+static bool is_picture(const amct_observed *tensor) {
+  const amct_layer *layer = tensor->first->layer;
   const char *op = layer->node->op;
   const bool windowed = strstr(op, "Conv2D") || strcmp(op, "AvgPool") == 0 ||
                         strcmp(op, "DepthwiseConv2dNative") == 0;
-  return windowed && !layer->channels_first;
+  return windowed && !layer->channels_first && amct_edge_equal(tensor->data, layer->data);
 }
 
 static amct_status make_room(amct_runs *runs, size_t count, amct_error *err) {
@@ -140,11 +145,10 @@ amct_status amct_runs_observed(amct_runs *runs, const amct_prepared *p,
   AMCT_TRY(make_room(runs, observed->tensors.count, err));
   for (size_t i = 0; i < observed->tensors.count; i++) {
     const amct_observed *tensor = observed->tensors.at[i];
-    const amct_layer *layer = tensor->first->layer;
-    const amct_node *node = amct_graph_find(graph, layer->data.node->name);
+    const amct_node *node = amct_graph_find(graph, tensor->data.node->name);
     if (!node || !amct_map_get(needed, node)) continue;
     amct_fetch *fetch = &runs->fetches[runs->count];
-    *fetch = (amct_fetch){amct_edge_text(layer->data), is_picture(layer)};
+    *fetch = (amct_fetch){amct_edge_text(tensor->data), is_picture(tensor)};
     if (!fetch->tensor) return amct_fail_memory(err);
     AMCT_TRY(fill_spec(runs, &runs->specs[runs->count], p, tensor, observed->total, err));
     runs->count++;
@@ -205,9 +209,11 @@ amct_status amct_runs_weigh(const amct_prepared *p, const amct_observed_list *ob
   for (size_t i = 0; i < p->recipe.layer_count; i++) {
     const amct_layer_recipe *recipe = &p->recipe.layers[i];
     if (!recipe->enabled) continue;
+    const float damping = amct_observed_rounds(recipe) ? (float)recipe->damping : 0.0f;
     const amct_calib_weight_spec spec = {.key = {p->id, p->record_path, observed->total},
                                          .layer = {recipe->name, index++, true},
-                                         .channel_wise = recipe->channel_wise};
+                                         .channel_wise = recipe->channel_wise,
+                                         .damping = (double)damping};
     if (recipe->layer->weight.node) AMCT_TRY(weigh(p, recipe, &spec, err));
   }
   return AMCT_OK;

@@ -24,10 +24,10 @@ static amct_status plan(amct_prepared *p, const char *config_file, amct_strings 
 }
 
 amct_status amct_prepare(amct_prepared *p, const amct_source *source,
-                         const char *config_file, int64_t batch_num, amct_strings outputs,
-                         amct_error *err) {
-  const amct_recipe_options defaults = {.batch_num = batch_num,
-                                        .activation_offset = true};
+                         const char *config_file, amct_preset preset,
+                         amct_strings outputs, amct_error *err) {
+  const amct_recipe_options defaults = {
+      .batch_num = 1, .preset = preset, .activation_offset = true};
   AMCT_TRY(amct_study_load(&p->study, source, outputs, err));
   AMCT_TRY(amct_study_is_float(&p->study, err));
   AMCT_TRY(plan(p, config_file, outputs, err));

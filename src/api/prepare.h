@@ -20,9 +20,9 @@ typedef struct amct_prepared {
 void amct_prepared_free(amct_prepared *p);
 
 /** Plans fusions and layers as the configuration wants it; config_file NULL: the
- * defaults, of `batch_num` batches. */
+ * defaults with that preset, of one batch. */
 AMCT_NODISCARD amct_status amct_prepare(amct_prepared *p, const amct_source *source,
-                                        const char *config_file, int64_t batch_num,
+                                        const char *config_file, amct_preset preset,
                                         amct_strings outputs, amct_error *err);
 /** Makes the record's path absolute and a calibration id; plans the observers. */
 AMCT_NODISCARD amct_status amct_prepare_observers(amct_prepared *p,

@@ -29,7 +29,8 @@ amct_status amct_quantize_model(amct_calibration **out, const amct_source *sourc
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "config_file is empty");
   amct_calibration *calibration = amct_alloc_array(1, sizeof *calibration);
   if (!calibration) return amct_fail_memory(err);
-  if ((status = amct_prepare(&p, source, config_file, 0, outputs, err)) != AMCT_OK ||
+  if ((status = amct_prepare(&p, source, config_file, AMCT_PRESET_NONE, outputs, err)) !=
+          AMCT_OK ||
       (status = observe(calibration, &p, record_file, err)) != AMCT_OK)
     goto done;
   amct_plan_log(p.study.plan, "quantize_model");

@@ -79,9 +79,11 @@ def write_models():
             freeze(session, "net.pb")
 
 
-def python_flow(pb, output, batches, name="py"):
+def python_flow(pb, output, batches, name="py", preset="none"):
     graph = load(pb)
-    amct.create_quant_config(name + ".json", graph, batch_num=len(batches))
+    with open(name + ".cfg", "w") as file:
+        file.write("batch_num: {}\npreset: {}\n".format(len(batches), preset))
+    amct.create_quant_config(name + ".json", graph, config_defination=name + ".cfg")
     amct.quantize_model(graph, name + ".json", name + "_record.txt")
     with v1.Session(graph=graph) as session:
         for batch in batches:
@@ -103,16 +105,16 @@ WRITTEN = ["_record.txt", "_record.txt.stats", "_quantized.pb", "_quant.json"]
 
 
 @with_tensorflow
-@pytest.mark.parametrize("batch", [4, 6])
-def test_tensorflow_is_the_python_flow(batch):
+@pytest.mark.parametrize("batch, preset", [(4, "none"), (6, "accurate")])
+def test_tensorflow_is_the_python_flow(batch, preset):
     with open("net.pb", "wb") as file:
         file.write(heavy_network().SerializeToString())
     x = pictures(12)
     np.save("x.npy", x)
-    python_flow("net.pb", "logits", [x[i : i + batch] for i in range(0, 12, batch)])
+    python_flow("net.pb", "logits", [x[i : i + batch] for i in range(0, 12, batch)], preset=preset)
     out = done(
         "--model", "net.pb", "--outputs", "logits", "--data", "x.npy", "--batch_size", str(batch),
-        "--save_path", "c", "--engine", "tensorflow",
+        "--save_path", "c", "--engine", "tensorflow", "--preset", preset,
     )  # fmt: skip
     same_files("c", "py", WRITTEN)
     assert out.startswith("12 samples found in 1 files, {} batches used\n".format(12 // batch))
@@ -120,15 +122,16 @@ def test_tensorflow_is_the_python_flow(batch):
 
 
 @with_openvino
-def test_openvino_is_close(tmp_path):
+@pytest.mark.parametrize("preset", ["none", "accurate"])
+def test_openvino_is_close(preset):
     with open("net.pb", "wb") as file:
         file.write(heavy_network().SerializeToString())
     x = pictures(12)
     np.save("x.npy", x)
-    python_flow("net.pb", "logits", [x[:8], x[8:]])
+    python_flow("net.pb", "logits", [x[:8], x[8:]], preset=preset)
     out = done(
         "--model", "net.pb", "--outputs", "logits", "--data", "x.npy", "--batch_size", "8",
-        "--save_path", "c", "--engine", "openvino",
+        "--save_path", "c", "--engine", "openvino", "--preset", preset,
     )  # fmt: skip
     assert "run by OpenVINO" in out
     ours, theirs = read_record("c_record.txt"), read_record("py_record.txt")
