@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The blocks "cli" and "python-cli" of doc/guide.md, made from what the two programs say of themselves.
+"""The blocks "cli" and "python-cli" of doc/commands.md, made from what the two programs say of themselves.
 
 gen_cli.py AMCT          writes it
 gen_cli.py AMCT --check  checks that it is up to date
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tree
 
-PAGE = Path("doc/guide.md")
+PAGE = Path("doc/commands.md")
 OPTIONS = Path("python/amct_tensorflow/cmd_line/options.py")
 COMMON = re.compile(r"\noptions of every command\n(?:  .*\n)+")
 

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every block of Python in the README and the manual runs, in the order of its page.
+"""What the README and the manual show runs, in the order of its page.
 
-A page's blocks are one program, in a folder that holds what a reader would have: model.pb, with
-pictures and batches of them in variables. A comment <!-- given: NAME --> before a block runs
-GIVEN[NAME] first. Blocks that are only to be read are fenced as text.
+The blocks of a page are one program, in a folder that holds what a reader would have: model.pb,
+with pictures and batches of them in variables and in pictures.npy. Blocks are fenced as python,
+as sh (commands), as json (a configuration, which is read) or as proto (a record, with which
+model.pb is converted, or a simplified configuration). A comment <!-- given: NAME --> before a
+block runs GIVEN[NAME] first. What is only to be read is fenced as text.
 """
 
+import glob
 import os
 import re
 import shutil
@@ -13,21 +16,53 @@ import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 
 from conftest import ROOT
 
 PAGES = ["README.md"] + sorted(
-    os.path.join("doc", name) for name in os.listdir(os.path.join(ROOT, "doc")) if name.endswith(".md")
+    os.path.join("doc", name)
+    for name in os.listdir(os.path.join(ROOT, "doc"))
+    if name.endswith(".md")
 )
-BLOCK = re.compile(r"(?:<!-- given: (\w+) -->\n+)?^```python\n(.*?)^```", re.M | re.S)
+BLOCK = re.compile(r"(?:<!-- given: (\w+) -->\n+)?^```(python|sh|json|proto)\n(.*?)^```", re.M | re.S)
 
 GIVEN = {
-    "": """
+    "": '''
+import subprocess
 import numpy as np
+import tensorflow as tf
+import amct_tensorflow as amct
+
 pictures = np.random.RandomState(1).rand(32, 28, 28, 1).astype(np.float32)
 batches = np.split(pictures, 4)
-""",
-    "training": """
+np.save("pictures.npy", pictures)
+
+def load(name="model.pb"):
+    graph = tf.Graph()
+    with graph.as_default(), open(name, "rb") as pb:
+        tf.import_graph_def(tf.compat.v1.GraphDef.FromString(pb.read()), name="")
+    return graph
+
+def sh(commands):
+    subprocess.run(["bash", "-ec", commands], check=True)
+
+def json(text):
+    with open("block.json", "w") as file:
+        file.write(text)
+    amct.quantize_model(load(), "block.json", "block.txt")
+
+def proto(text):
+    with open("block.proto", "w") as file:
+        file.write(text)
+    if text.startswith("record"):
+        amct.convert_model("model.pb", ["logits"], "block.proto", "block")
+    else:
+        amct.create_quant_config("block.json", load(), config_defination="block.proto")
+
+graph = load()
+''',
+    "training": '''
 import tensorflow.compat.v1 as tf
 
 images, labels = pictures, np.arange(32) % 10
@@ -47,29 +82,64 @@ with tf.Graph().as_default(), tf.Session() as session:
     tf.train.Saver().save(session, "pretrained")
 with open("retrain.cfg", "w") as file:
     file.write("batch_num: 2")
-""",
+''',
+    "quantized": '''
+measured = load()
+amct.create_quant_config("config.json", measured)
+amct.quantize_model(measured, "config.json", "record.txt")
+with tf.compat.v1.Session(graph=measured) as session:
+    session.run("logits:0", {"input:0": pictures})
+amct.save_model("model.pb", ["logits"], "record.txt", "out/model")
+''',
+    "fake_quant": '''
+with tf.Graph().as_default() as trained:
+    x = tf.placeholder(tf.float32, [None, 8], name="input")
+    w = tf.constant(np.linspace(-1, 1, 32).reshape(8, 4), tf.float32)
+    x = tf.quantization.fake_quant_with_min_max_args(x, -1, 1)
+    w = tf.quantization.fake_quant_with_min_max_args(w, -1, 1, narrow_range=True)
+    tf.matmul(x, w, name="logits")
+with open("qat.pb", "wb") as file:
+    file.write(trained.as_graph_def().SerializeToString())
+''',
 }
+
+
+def read(page):
+    with open(os.path.join(ROOT, page)) as file:
+        return file.read()
 
 
 def program(page):
     """The page's blocks, each behind the place where it stands; "" where it has none."""
-    with open(os.path.join(ROOT, page)) as file:
-        text = file.read()
     parts = []
+    text = read(page)
     for match in BLOCK.finditer(text):
-        if match.group(1):
-            parts.append(GIVEN[match.group(1)])
-        lines = text.count("\n", 0, match.start(2))
-        parts.append("# {}:{}\n{}".format(page, lines + 1, match.group(2)))
+        given, kind, block = match.groups()
+        if given:
+            parts.append(GIVEN[given])
+        line = text.count("\n", 0, match.start(3)) + 1
+        code = block if kind == "python" else "{}({!r})\n".format(kind, block)
+        parts.append("# {}:{}\n{}".format(page, line, code))
     return GIVEN[""] + "\n".join(parts) if parts else ""
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if program(page)])
-def test_the_blocks_of_a_page_run(page):
+def folder_of_amct():
+    """Where the native program is: in the build, or beside the Python of the wheel."""
+    built = os.path.join(os.environ.get("AMCT_LIB_DIR", ""), os.pardir, "cli")
+    return built if "AMCT_LIB_DIR" in os.environ else os.path.dirname(sys.executable)
+
+
+def run(code):
+    """Runs a program in the test's folder, which gets model.pb."""
     shutil.copy(os.path.join(ROOT, "examples", "fashion", "fashion.pb"), "model.pb")
     with open("page.py", "w") as file:
-        file.write(program(page))
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+        file.write(code)
+    environment = dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join(sys.path),
+        AMCT_ENGINE_DIR=os.path.dirname(os.path.dirname(tf.__file__)),
+        PATH=os.path.abspath(folder_of_amct()) + os.pathsep + os.environ["PATH"],
+    )
     done = subprocess.run(
         [sys.executable, "page.py"],
         env=environment,
@@ -81,9 +151,35 @@ def test_the_blocks_of_a_page_run(page):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if program(page)])
+def test_the_blocks_of_a_page_run(page):
+    run(program(page))
+
+
+def test_what_the_help_shows_runs():
+    """The lines behind "for example" of the native program; those of the Python one have a test of their own."""
+    text = read("doc/commands.md")
+    text = text[text.index("<!-- cli -->") :]
+    shown = re.findall(r"^for example\n((?:  .*\n)+)", text, re.M)
+    commands = [line.strip() for block in shown for line in block.splitlines()]
+    commands = [line for line in commands if "man -l" not in line and "~/" not in line]
+    assert len(commands) > 10
+    if tf.__version__.startswith("1."):  # no engine of `amct calibrate`
+        commands = [line for line in commands if " calibrate " not in line]
+    given = GIVEN[""] + "import tensorflow.compat.v1 as tf\n" + GIVEN["fake_quant"]
+    given += "sh({!r})\n".format("mkdir out; amct convert --model qat.pb --outputs logits --save_path q --factors new.txt")
+    given += "sh({!r})\n".format("cp new.txt old.txt")
+    given += "proto({!r})\nsh('cp block.proto record.txt')\n".format(OWN)
+    # the comparison, and the model and its fused form, differ: exit code 1
+    lines = ["({}) || test $? = 1".format(line) if " diff " in line else line for line in commands]
+    order = sorted(lines, key=lambda line: " export " in line or " diff " in line)
+    run(given + "".join("sh({!r})\n".format(line) for line in order))
+    assert glob.glob("out/model_*")
+
+
+OWN = 'record { key: "stem/Conv2D" value { scale_d: 0.01 offset_d: -128 scale_w: 0.02 offset_w: 0 } }'
+
+
 def test_every_given_is_used():
-    used = set()
-    for page in PAGES:
-        with open(os.path.join(ROOT, page)) as file:
-            used |= {match.group(1) for match in BLOCK.finditer(file.read())}
+    used = {match.group(1) for page in PAGES for match in BLOCK.finditer(read(page))}
     assert used - {None} == set(GIVEN) - {""}
