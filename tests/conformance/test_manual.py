@@ -91,6 +91,17 @@ with tf.compat.v1.Session(graph=measured) as session:
     session.run("logits:0", {"input:0": pictures})
 amct.save_model("model.pb", ["logits"], "record.txt", "out/model")
 ''',
+    "keras": '''
+import keras
+
+optimizer = keras.optimizers.SGD(0.001)
+loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+labels = np.arange(32) % 10
+keras.Sequential(
+    [keras.layers.Input((28, 28, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization(),
+     keras.layers.Flatten(), keras.layers.Dense(10)]
+).save("float.keras")
+''',
     "fake_quant": '''
 with tf.Graph().as_default() as trained:
     x = tf.placeholder(tf.float32, [None, 8], name="input")
@@ -102,6 +113,8 @@ with open("qat.pb", "wb") as file:
     file.write(trained.as_graph_def().SerializeToString())
 ''',
 }
+
+ONLY_2 = ("keras",)  # what is given for blocks that need TensorFlow 2
 
 
 def read(page):
@@ -115,6 +128,8 @@ def program(page):
     text = read(page)
     for match in BLOCK.finditer(text):
         given, kind, block = match.groups()
+        if given in ONLY_2 and tf.__version__.startswith("1."):
+            continue
         if given:
             parts.append(GIVEN[given])
         line = text.count("\n", 0, match.start(3)) + 1
