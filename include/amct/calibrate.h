@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calibration as one call: batches from files, run by an inference library that is found
+/** @file
+ * Calibration as one call: batches from files, run by an inference library that is found
  * at run time. */
 #ifndef AMCT_CALIBRATE_H
 #define AMCT_CALIBRATE_H
@@ -10,32 +11,38 @@
 extern "C" {
 #endif
 
+/** What amct_calibrate is to do. */
 typedef struct amct_calibrate_options {
-  const char *pb_model;    /* frozen, float */
-  amct_strings outputs;    /* names of output nodes, without ":0" */
-  const char *save_path;   /* as for amct_save_model */
-  const char *config_file; /* NULL: the default configuration */
-  const char *preset; /* without config_file: as in amct_config_options; NULL: none */
-  const char *record_file; /* NULL: <save_path>_record.txt */
-  amct_strings data;  /* "path", or "input=path" where the graph has several inputs; a
-                         path is a .npy, .npz or .bin (the values alone), or a folder
-                         of them */
-  int64_t batch_size; /* samples; 0: each file is a batch */
-  int64_t batch_num;  /* without config_file: batches to use; 0: all */
-  const char *engine; /* "openvino", "tensorflow"; NULL, "auto": the first that does */
-  const char *engine_folder; /* of Python packages, where the engine is; NULL: found */
+  const char *pb_model;    /**< frozen, float */
+  amct_strings outputs;    /**< names of output nodes, without ":0" */
+  const char *save_path;   /**< as for amct_save_model */
+  const char *config_file; /**< NULL: the default configuration */
+  const char *preset;      /**< without config_file, as in amct_config_options */
+  const char *record_file; /**< NULL: <save_path>_record.txt */
+  /** "path", or "input=path" where the graph has several inputs; a path is a .npy, .npz
+   * or .bin (the values alone), or a folder of them */
+  amct_strings data;
+  int64_t batch_size;        /**< samples; 0: each file is a batch */
+  int64_t batch_num;         /**< without config_file: batches to use; 0: all */
+  const char *engine;        /**< "openvino", "tensorflow"; NULL, "auto": the first */
+  const char *engine_folder; /**< of Python packages, with the engine; NULL: found */
   /** Called before the first batch and behind each run of some samples; false stops.
    * NULL: nobody wants to know. */
   bool (*progress)(void *context, int64_t done, int64_t total);
-  void *context;
+  void *context; /**< of `progress` */
 } amct_calibrate_options;
 
+/** Bytes of an engine's description. */
 enum { AMCT_ENGINE_TEXT_BYTES = 256 };
 
+/** What amct_calibrate found and did. */
 typedef struct amct_calibrate_result {
-  int64_t samples, batches, files;     /* found; the batches used */
-  size_t layers, calibrated;           /* that were to be, that are */
-  char engine[AMCT_ENGINE_TEXT_BYTES]; /* "OpenVINO 2026.4.1 (...)" */
+  int64_t samples;                     /**< found */
+  int64_t batches;                     /**< used */
+  int64_t files;                       /**< found */
+  size_t layers;                       /**< that were to be calibrated */
+  size_t calibrated;                   /**< that are */
+  char engine[AMCT_ENGINE_TEXT_BYTES]; /**< "OpenVINO 2026.4.1 (...)" */
 } amct_calibrate_result;
 
 /**

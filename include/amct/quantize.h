@@ -38,7 +38,7 @@ typedef struct amct_config_options {
   bool activation_offset;        /**< true: asymmetric activations */
   const char *config_defination; /**< path of a simplified configuration (.cfg), which
                                     stands in for the three above; NULL: none */
-  const char *preset; /* "accurate": algorithms of layers that name none; NULL: none */
+  const char *preset; /**< "accurate": algorithms of layers that name none; NULL: none */
 } amct_config_options;
 
 /** The defaults. */
