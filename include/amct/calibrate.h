@@ -18,7 +18,7 @@ typedef struct amct_calibrate_options {
   const char *save_path;   /**< as for amct_save_model */
   const char *config_file; /**< NULL: the default configuration */
   const char *preset;      /**< without config_file, as in amct_config_options */
-  const char *record_file; /**< NULL: <save_path>_record.txt */
+  const char *record_file; /**< NULL: save_path + "_record.txt" */
   /** "path", or "input=path" where the graph has several inputs; a path is a .npy, .npz
    * or .bin (the values alone), or a folder of them */
   amct_strings data;
