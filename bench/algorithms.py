@@ -3,8 +3,10 @@
 
     python bench/algorithms.py [--csv tests/accuracy/results.csv] [--out build/algorithms]
 
-Networks: the trained one of examples/fashion, on the test pictures that its data.py finds, and MobileNetV2's shape
-with random parameters, normal and heavy-tailed, which have no labels. SQNR is that of the logits.
+Networks: the trained one of examples/fashion, on the test pictures that its data.py finds; two that are trained when
+the folder has none yet (hard_networks.py: minutes each, from the full data set); MobileNetV2's shape with random
+parameters, normal and heavy-tailed, which have no labels. SQNR and the error are those of the logits; seconds are
+those from the configuration to the last batch.
 """
 
 import argparse
@@ -24,19 +26,26 @@ HERE = Path(__file__).resolve().parent
 EXAMPLE = HERE.parent / "examples" / "fashion"
 sys.path[:0] = [str(HERE), str(EXAMPLE)]
 
+import hard_networks  # noqa: E402
 import networks  # noqa: E402
 
 import amct_tensorflow as amct  # noqa: E402
 import data  # noqa: E402
 
-FIELDS = ["network", "act_algo", "bias_correction", "float_top1", "int8_top1", "agreement", "sqnr_db", "seconds"]
+FIELDS = ["network", "algorithm", "float_top1", "int8_top1", "agreement", "mean_error", "sqnr_db", "seconds"]
 BATCH, TEST_BATCH = 32, 200
-ALGORITHMS = [
-    {"act_algo": "ifmr"},
-    {"act_algo": "hfmg"},
-    {"act_algo": "min_max"},
-    {"act_algo": "percentile", "max_percentile": 0.9999, "min_percentile": 0.9999},
-]
+GPTQ = {"wts_algo": "gptq_quantize"}
+# name: settings of activations, of weights, globals
+ALGORITHMS = {
+    "plain (ifmr, arq)": ({"act_algo": "ifmr"}, {}, {"bias_correction": False}),
+    "default": ({"act_algo": "ifmr"}, {}, {}),
+    "min_max": ({"act_algo": "min_max"}, {}, {}),
+    "hfmg": ({"act_algo": "hfmg"}, {}, {}),
+    "percentile 0.9999": ({"act_algo": "percentile", "max_percentile": 0.9999, "min_percentile": 0.9999}, {}, {}),
+    "gptq alone": ({"act_algo": "ifmr"}, GPTQ, {"bias_correction": False}),
+    "min_max and gptq": ({"act_algo": "min_max"}, GPTQ, {}),
+    "accurate": ({}, {}, {"preset": "accurate"}),
+}
 
 
 def load(definition):
@@ -54,30 +63,34 @@ def logits_of(definition, x):
         return np.concatenate([session.run("logits:0", {"input:0": x[i : i + TEST_BATCH]}) for i in parts])
 
 
-def write_config(graph, batches, settings, correct):
+def write_config(graph, batches, algorithm):
     """The default configuration with these settings for every layer."""
+    activations, weights, changes = ALGORITHMS[algorithm]
     amct.create_quant_config("config.json", graph, batch_num=batches)
     config = json.loads(Path("config.json").read_text())
-    config["bias_correction"] = correct
+    config.update(changes)
     for layer in config.values():
-        if isinstance(layer, dict):
-            layer["activation_quant_params"] = settings
+        if not isinstance(layer, dict):
+            continue
+        layer["activation_quant_params"] = activations
+        if "weight_quant_params" in layer:
+            layer["weight_quant_params"].update(weights)
     Path("config.json").write_text(json.dumps(config))
 
 
-def quantize(definition, x, settings, correct):
-    """The quantized network, and the seconds from configuration to file."""
+def quantize(definition, x, algorithm):
+    """The quantized network, and the seconds from configuration to the last batch."""
     batches = [x[i : i + BATCH] for i in range(0, len(x), BATCH)]
     Path("float.pb").write_bytes(definition.SerializeToString())
     graph = load(definition)
     started = time.perf_counter()
-    write_config(graph, len(batches), settings, correct)
+    write_config(graph, len(batches), algorithm)
     amct.quantize_model(graph, "config.json", "record.txt")
     with tf.Session(graph=graph) as session:
         for batch in batches:
             session.run("logits:0", {"input:0": batch})
-    amct.save_model("float.pb", ["logits"], "record.txt", "int8")
     seconds = time.perf_counter() - started
+    amct.save_model("float.pb", ["logits"], "record.txt", "int8")
     return tf.GraphDef.FromString(Path("int8_quantized.pb").read_bytes()), seconds
 
 
@@ -96,6 +109,10 @@ def cases():
     found = data.load("auto")
     fashion = tf.GraphDef.FromString((EXAMPLE / "fashion.pb").read_bytes())
     yield "fashion", fashion, data.to_input(found.calibration.images), data.to_input(found.test.images), found.test.labels
+    if found.full:
+        for name in hard_networks.NETWORKS:
+            trained = hard_networks.trained(name, ".")
+            yield name, trained, data.to_input(found.calibration.images), data.to_input(found.test.images), found.test.labels
     calibration, test = networks.pictures(64, 96, seed=1), networks.pictures(128, 96, seed=7)
     for heavy in (False, True):
         name = "mobilenet_v2 random " + ("heavy-tailed" if heavy else "normal")
@@ -106,17 +123,14 @@ def rows():
     for name, definition, calibration, test, labels in cases():
         wanted = logits_of(definition, test)
         reference = wanted.argmax(axis=1)
-        for settings in ALGORITHMS:
-            for correct in (False, True):
-                quantized, seconds = quantize(definition, calibration, settings, correct)
-                found = logits_of(quantized, test)
-                answers = found.argmax(axis=1)
-                tops = ["", ""] if labels is None else [per_cent(reference == labels), per_cent(answers == labels)]
-                yield (
-                    [name, settings["act_algo"], "on" if correct else "off"]
-                    + tops
-                    + [per_cent(answers == reference), "{:.2f}".format(sqnr(wanted, found)), "{:.1f}".format(seconds)]
-                )
+        for algorithm in ALGORITHMS:
+            quantized, seconds = quantize(definition, calibration, algorithm)
+            found = logits_of(quantized, test)
+            answers = found.argmax(axis=1)
+            tops = ["", ""] if labels is None else [per_cent(reference == labels), per_cent(answers == labels)]
+            error = np.abs(found - wanted).mean()
+            numbers = [per_cent(answers == reference), "{:.4f}".format(error), "{:.2f}".format(sqnr(wanted, found))]
+            yield [name, algorithm] + tops + numbers + ["{:.1f}".format(seconds)]
 
 
 def main():

@@ -16,7 +16,7 @@ static void a_preset_chooses_algorithms(void **data) {
   static const char text[] =
       "{\"Fc\":{\"activation_quant_params\":{\"max_percentile\":0.9,\"search_step\":0.1}}"
       ","
-      "\"net/logits/Conv2D\":{\"activation_quant_params\":{\"act_algo\":\"ifmr\"},"
+      "\"net/logits/Conv2D\":{\"activation_quant_params\":{\"act_algo\":\"min_max\"},"
       "\"weight_quant_params\":{\"wts_algo\":\"arq_quantize\"}},\"preset\":\"accurate\"}";
   amct_recipe recipe = {0}, again = {0};
   amct_buffer printed = {0}, twice = {0};
@@ -24,10 +24,10 @@ static void a_preset_chooses_algorithms(void **data) {
   if (read_text(s, &recipe, text, &err) != AMCT_OK) fail_msg("%s", err.text);
   const amct_layer_recipe *fc = layer_of(&recipe, "Fc");
   const amct_layer_recipe *conv = layer_of(&recipe, "net/logits/Conv2D");
-  assert_int_equal(fc->range.algorithm, AMCT_RANGE_MIN_MAX);
+  assert_int_equal(fc->range.algorithm, AMCT_RANGE_IFMR);
   assert_int_equal(fc->weighting, AMCT_WEIGHT_GPTQ);
   assert_true(fc->damping == 0.1);
-  assert_int_equal(conv->range.algorithm, AMCT_RANGE_IFMR);
+  assert_int_equal(conv->range.algorithm, AMCT_RANGE_MIN_MAX);
   assert_int_equal(conv->weighting, AMCT_WEIGHT_ARQ);
   assert_int_equal(amct_recipe_print(&recipe, &printed, NULL), AMCT_OK);
   amct_buffer_append(&printed, "", 1);

@@ -169,14 +169,14 @@ static void messages_and_presets_choose_how_weights_are_rounded(void **data) {
       {"common_config { gptq_quantize {} }", AMCT_RANGE_IFMR, AMCT_WEIGHT_GPTQ, 0.1},
       {"common_config { arq_quantize {} gptq_quantize { damping: 0.01 } }",
        AMCT_RANGE_IFMR, AMCT_WEIGHT_GPTQ, 0.01},
-      {"preset: accurate", AMCT_RANGE_MIN_MAX, AMCT_WEIGHT_GPTQ, 0.1},
+      {"preset: accurate", AMCT_RANGE_IFMR, AMCT_WEIGHT_GPTQ, 0.1},
       {"preset: \"none\"", AMCT_RANGE_IFMR, AMCT_WEIGHT_ARQ, 0.1},
-      {"preset: \"accurate\" common_config { ifmr_quantize {} }", AMCT_RANGE_IFMR,
+      {"preset: \"accurate\" common_config { min_max_quantize {} }", AMCT_RANGE_MIN_MAX,
        AMCT_WEIGHT_GPTQ, 0.1},
       {"preset: accurate override_layer_configs { layer_name: \"Fc\" calibration_config "
        "{ "
        "arq_quantize {} } }",
-       AMCT_RANGE_MIN_MAX, AMCT_WEIGHT_ARQ, 0.1},
+       AMCT_RANGE_IFMR, AMCT_WEIGHT_ARQ, 0.1},
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     amct_recipe recipe = {0};
