@@ -13,7 +13,7 @@ test: ## set up and run every test
 bench: ## ratios: calibrating, quantizing and saving against TensorFlow and a file copy
 	tools/setup.sh demo
 	PATH="$$PWD/.venv/bin:$$PATH" cmake -S . -B build/bench-kernels -G Ninja -DAMCT_BENCH=ON >build/bench-kernels.log
-	PATH="$$PWD/.venv/bin:$$PATH" cmake --build build/bench-kernels --target bench_kernels
+	PATH="$$PWD/.venv/bin:$$PATH" cmake --build build/bench-kernels --target bench_kernels bench_search
 	AMCT_BENCH_KERNELS=build/bench-kernels/bench/bench_kernels .venv/bin/python bench/bench.py
 
 wheel: ## the package in dist/

@@ -6,7 +6,8 @@
 Networks: the trained one of examples/fashion, on the test pictures that its data.py finds; two that are trained when
 the folder has none yet (hard_networks.py: minutes each, from the full data set); MobileNetV2's shape with random
 parameters, normal and heavy-tailed, which have no labels. SQNR and the error are those of the logits; seconds are
-those from the configuration to the last batch.
+those from the configuration to the last batch. `plain` is the original's recipe, `activations alone` the default with
+float weights: what no treatment of weights gets beyond.
 """
 
 import argparse
@@ -37,7 +38,7 @@ BATCH, TEST_BATCH = 32, 200
 GPTQ = {"wts_algo": "gptq_quantize"}
 # name: settings of activations, of weights, globals
 ALGORITHMS = {
-    "plain (ifmr, arq)": ({"act_algo": "ifmr"}, {}, {"bias_correction": False}),
+    "plain": ({"act_algo": "ifmr"}, {}, {"bias_correction": False}),
     "default": ({"act_algo": "ifmr"}, {}, {}),
     "min_max": ({"act_algo": "min_max"}, {}, {}),
     "hfmg": ({"act_algo": "hfmg"}, {}, {}),
@@ -94,6 +95,22 @@ def quantize(definition, x, algorithm):
     return tf.GraphDef.FromString(Path("int8_quantized.pb").read_bytes()), seconds
 
 
+def activations_alone(definition):
+    """The float network whose layers read their input on the grid that the record gives them."""
+    result = tf.GraphDef()
+    result.CopyFrom(definition)
+    nodes = {node.name: node for node in result.node}
+    for entry in Path("record.txt").read_text().split("record {")[1:]:
+        words = entry.split()
+        layer = nodes[words[words.index("key:") + 1].strip('"')]
+        scale, offset = (float(words[words.index(key) + 1]) for key in ("scale_d:", "offset_d:"))
+        name = layer.name + "/on_grid"
+        ends = [networks.constant(result, name + "/%d" % q, (q - offset) * scale) for q in (-128, 127)]
+        result.node.add(name=name, op="FakeQuantWithMinMaxVars", input=[layer.input[0]] + ends)
+        layer.input[0] = name
+    return result
+
+
 def sqnr(wanted, found):
     """Signal to quantization noise, dB."""
     wanted, found = wanted.astype(np.float64), found.astype(np.float64)
@@ -123,8 +140,12 @@ def rows():
     for name, definition, calibration, test, labels in cases():
         wanted = logits_of(definition, test)
         reference = wanted.argmax(axis=1)
-        for algorithm in ALGORITHMS:
-            quantized, seconds = quantize(definition, calibration, algorithm)
+        for algorithm in list(ALGORITHMS) + ["activations alone"]:
+            if algorithm in ALGORITHMS:
+                quantized, seconds = quantize(definition, calibration, algorithm)
+            else:
+                quantize(definition, calibration, "default")
+                quantized, seconds = activations_alone(definition), 0.0
             found = logits_of(quantized, test)
             answers = found.argmax(axis=1)
             tops = ["", ""] if labels is None else [per_cent(reference == labels), per_cent(answers == labels)]

@@ -78,10 +78,10 @@ def start_amct(folder):
     return amct
 
 
-def calibrating(amct, pb, batches, name):
+def calibrating(amct, pb, batches, name, preset=None):
     """A graph that observes."""
     graph = load_graph(pb)
-    amct.create_quant_config(name + ".json", graph, batch_num=batches)
+    amct.create_quant_config(name + ".json", graph, batch_num=batches, preset=preset)
     amct.quantize_model(graph, name + ".json", name + ".txt")
     return graph
 
@@ -115,6 +115,7 @@ def work_overhead(folder, turns):
         session_of(calibrating(amct, "model.pb", turns + 1, "overhead")),
         session_of(load_graph("model_quantized.pb")),
         session_of(load_graph("model.pb"), optimized=False),
+        session_of(calibrating(amct, "model.pb", turns + 1, "accurate", "accurate")),
     ]
     runs = [run_of(session, x) for session in sessions]
     for run in runs:
@@ -273,6 +274,7 @@ def step_overhead(folder):
     r = in_process(folder, "overhead", 7)
     yield "plain session.run, batch 32", r["seconds"][0], "s", None
     yield "calibrating / plain session.run", r["ratios"][1], "x", 1.25
+    yield "calibrating with the preset accurate / plain session.run", r["ratios"][4], "x", None
     yield "plain without the graph optimizer / plain", r["ratios"][3], "x", None
     yield "quantized / float session.run", r["ratios"][2], "x", 1.5
 
@@ -351,9 +353,19 @@ def step_kernels(folder):
             yield "{}, {} thread{}".format(name, threads, "s"[: threads > 1]), float(value), "GB/s", None
 
 
+def step_search(folder):
+    """The program beside bench_kernels."""
+    program = Path(os.environ.get("AMCT_BENCH_KERNELS", "")).parent / "bench_search"
+    text = subprocess.run([str(program)], stdout=subprocess.PIPE, check=True, universal_newlines=True).stdout
+    for line in text.splitlines():
+        name, value = line.rsplit(" ", 1)
+        yield name, float(value), "us", None
+
+
 STEPS = {
     "fusion": step_fusion,
     "kernels": step_kernels,
+    "search": step_search,
     "overhead": step_overhead,
     "training": step_training,
     "memory": step_memory,
