@@ -24,12 +24,6 @@ static amct_edge data_input(const amct_node *node, int index) {
 
 /* ---- weights ---- */
 
-static bool whole_shape(const amct_shape *shape) {
-  for (int32_t i = 0; i < shape->rank; i++)
-    if (shape->dims[i] < 0) return false;
-  return shape->rank >= 0;
-}
-
 /* False: `text` says what is wrong with the weight. */
 static bool weight_fits(const amct_layer *layer, char *text) {
   const char *name = layer->weight_node->name;
@@ -42,7 +36,7 @@ static bool weight_fits(const amct_layer *layer, char *text) {
              amct_dtype_name(dtype));
     return false;
   }
-  if (!whole_shape(&layer->weight_shape)) {
+  if (!amct_shape_is_whole(&layer->weight_shape)) {
     snprintf(text, AMCT_REASON_BYTES, "shape of weight \"%.200s\" is not known", name);
     return false;
   }

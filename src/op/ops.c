@@ -186,3 +186,16 @@ int64_t amct_dim_add(int64_t a, int64_t b) {
   if (a < 0 || b < 0 || __builtin_add_overflow(a, b, &sum)) return -1;
   return sum;
 }
+
+int64_t amct_shape_count(const amct_shape *shape) {
+  int64_t count = shape->rank < 0 ? -1 : 1;
+  for (int32_t i = 0; i < shape->rank; i++)
+    count = amct_dim_mul(count, shape->dims[i]);
+  return count;
+}
+
+bool amct_shape_is_whole(const amct_shape *shape) {
+  for (int32_t i = 0; i < shape->rank; i++)
+    if (shape->dims[i] < 0) return false;
+  return shape->rank >= 0;
+}

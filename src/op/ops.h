@@ -72,5 +72,10 @@ amct_channels amct_op_channels(const amct_op *op, const amct_shape *weight);
 /** Product and sum of dimensions; -1 where one is unknown or the result leaves int64. */
 int64_t amct_dim_mul(int64_t a, int64_t b);
 int64_t amct_dim_add(int64_t a, int64_t b);
+/** Elements of a tensor of that shape; -1 where it is not known or the number leaves
+ * int64. */
+int64_t amct_shape_count(const amct_shape *shape);
+/** True if the rank and all dimensions are known. */
+bool amct_shape_is_whole(const amct_shape *shape);
 
 #endif

@@ -152,22 +152,11 @@ static amct_status transpose_values(const amct_node *node, const amct_shape *fro
   return AMCT_OK;
 }
 
-static bool is_whole(const amct_shape *shape) {
-  for (int32_t i = 0; i < shape->rank; i++)
-    if (shape->dims[i] < 0) return false;
-  return shape->rank >= 0;
-}
-
 static amct_status apply(const amct_node *node, amct_shape *shape, amct_arena *scratch,
                          const float **values, amct_error *err) {
   const amct_shape from = *shape;
-  int64_t before = 1, after = 1;
   AMCT_TRY(shape_after(node, shape, err));
-  for (int32_t i = 0; i < from.rank; i++)
-    before = amct_dim_mul(before, from.dims[i]);
-  for (int32_t i = 0; i < shape->rank; i++)
-    after = amct_dim_mul(after, shape->dims[i]);
-  if (!is_whole(shape) || before != after)
+  if (!amct_shape_is_whole(shape) || amct_shape_count(&from) != amct_shape_count(shape))
     return amct_fail(err, AMCT_BAD_GRAPH, node->name,
                      "%s \"%s\" cannot give its constant that shape", node->op,
                      node->name);

@@ -2,14 +2,6 @@
 /* Shapes of ops that move elements about. */
 #include "op/shape_rules.h"
 
-static int64_t product(const amct_shape *shape) {
-  int64_t n = 1;
-  if (shape->rank < 0) return -1;
-  for (int32_t i = 0; i < shape->rank; i++)
-    n = amct_dim_mul(n, shape->dims[i]);
-  return n;
-}
-
 /* The shape that an input with a static number of values asks for: rank only, where they
  * are no constants. */
 static amct_shape wanted_shape(amct_shape_call *call, int64_t i) {
@@ -31,7 +23,7 @@ AMCT_SHAPE_RULE(fill) {
 
 AMCT_SHAPE_RULE(reshape) {
   amct_shape in = amct_shape_input(call, 0), out = wanted_shape(call, 1);
-  int64_t all = product(&in), known = 1;
+  int64_t all = amct_shape_count(&in), known = 1;
   int32_t hole = -1, holes = 0;
   amct_ints values;
 

@@ -92,7 +92,7 @@ static amct_status decline_count(amct_pass *pass, const char *name,
 static bool bias_fits(const amct_node *sum, const amct_shape *shape, bool nchw,
                       int32_t rank, int64_t channels) {
   if (is_op(sum, "BiasAdd")) return shape->rank == 1 && shape->dims[0] == channels;
-  if (amct_vector_count(shape) != channels || shape->rank > rank) return false;
+  if (amct_shape_count(shape) != channels || shape->rank > rank) return false;
   return channels == 1 || amct_vector_axis(shape) == (nchw ? 1 : 3);
 }
 
@@ -123,7 +123,7 @@ amct_status amct_norm_check_operand(amct_pass *pass, const amct_norm_fold *fold,
   const amct_shape shape = amct_shapes_of(shapes, edge);
   const int32_t rank = amct_op_find(conv->op)->weight_rank;
   const bool nchw = amct_node_format(conv) == AMCT_NCHW;
-  *single = shape.rank <= rank && amct_vector_count(&shape) == 1;
+  *single = shape.rank <= rank && amct_shape_count(&shape) == 1;
   if (!*single && !bias_fits(NULL, &shape, nchw, rank, fold->channels))
     return decline_count(pass, "operand", source, fold->channels, conv->name);
   if (amct_param_dtype(source) != AMCT_DTYPE_FLOAT)
@@ -178,6 +178,13 @@ amct_status amct_norm_check_counts(amct_pass *pass, const amct_match *m, int64_t
       return amct_decline(pass, "%s \"%s\" is not float32", names[i], source->name);
   }
   return AMCT_OK;
+}
+
+amct_status amct_norm_check_all(amct_pass *pass, amct_norm_fold *fold, amct_error *err) {
+  const amct_match *m = fold->match;
+  AMCT_TRY(amct_norm_check(pass, fold, err));
+  if (pass->reason) return AMCT_OK;
+  return amct_norm_check_counts(pass, m, fold->channels, m->node[ROW_CONV], err);
 }
 
 /* ---- steps ---- */

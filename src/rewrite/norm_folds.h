@@ -65,6 +65,9 @@ AMCT_NODISCARD amct_status amct_norm_check_counts(amct_pass *pass, const amct_ma
                                                   int64_t channels,
                                                   const amct_node *owner,
                                                   amct_error *err);
+/** Both of them, for a batch norm that goes into one layer alone. */
+AMCT_NODISCARD amct_status amct_norm_check_all(amct_pass *pass, amct_norm_fold *fold,
+                                               amct_error *err);
 /** The operand, which `source` holds, has one value for each of the layer's channels,
  * along them, or a single one (`*single`). */
 AMCT_NODISCARD amct_status amct_norm_check_operand(amct_pass *pass,

@@ -150,13 +150,13 @@ amct_status amct_small_norm_check(amct_pass *pass, amct_small_norm *c, amct_erro
 amct_status amct_small_norm_axis(amct_pass *pass, amct_small_norm *c, amct_error *err) {
   AMCT_TRY(amct_pass_shapes(pass, &c->shapes, err));
   const amct_shape first = amct_shapes_of(c->shapes, c->parameter[AMCT_NORM_VARIANCE]);
-  c->channels = amct_vector_count(&first);
+  c->channels = amct_shape_count(&first);
   c->axis = amct_vector_axis(&first);
   for (int i = 0; i < AMCT_NORM_PARAMETERS; i++) {
     if (!c->parameter[i].node) continue;
     const amct_shape shape = amct_shapes_of(c->shapes, c->parameter[i]);
     const int32_t axis = amct_vector_axis(&shape);
-    if (shape.rank < 1 || shape.rank > 4 || amct_vector_count(&shape) != c->channels ||
+    if (shape.rank < 1 || shape.rank > 4 || amct_shape_count(&shape) != c->channels ||
         axis != c->axis || (c->channels != 1 && axis != 1 && axis != 3))
       return amct_decline(pass, "%s \"%s\" has not one value for each channel",
                           k_parameters[i], c->parameter[i].node->name);

@@ -13,10 +13,3 @@ int32_t amct_vector_axis(const amct_shape *shape) {
   }
   return axis;
 }
-
-int64_t amct_vector_count(const amct_shape *shape) {
-  int64_t count = shape->rank < 0 ? -1 : 1;
-  for (int32_t i = 0; i < shape->rank; i++)
-    count = amct_dim_mul(count, shape->dims[i]);
-  return count;
-}

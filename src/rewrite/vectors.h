@@ -12,7 +12,4 @@
  */
 int32_t amct_vector_axis(const amct_shape *shape);
 
-/** Product of the sizes; -1 unknown. */
-int64_t amct_vector_count(const amct_shape *shape);
-
 #endif

@@ -136,7 +136,7 @@ static void axes_of_vectors(void **state) {
   };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     assert_int_equal(amct_vector_axis(&cases[i].shape), cases[i].axis);
-    assert_int_equal(amct_vector_count(&cases[i].shape), cases[i].count);
+    assert_int_equal(amct_shape_count(&cases[i].shape), cases[i].count);
   }
 }
 

@@ -119,9 +119,7 @@ static amct_status commit(amct_pass *pass, const amct_norm_fold *fold, amct_erro
 
 static amct_status rewrite(amct_pass *pass, const amct_match *m, amct_error *err) {
   amct_norm_fold fold = {.match = m};
-  AMCT_TRY(amct_norm_check(pass, &fold, err));
-  if (!pass->reason)
-    AMCT_TRY(amct_norm_check_counts(pass, m, fold.channels, m->node[ROW_CONV], err));
+  AMCT_TRY(amct_norm_check_all(pass, &fold, err));
   if (!pass->reason) AMCT_TRY(check_move(pass, &fold, err));
   if (!pass->reason) AMCT_TRY(amct_norm_try(pass, &fold, err));
   return pass->reason ? AMCT_OK : commit(pass, &fold, err);
