@@ -143,6 +143,8 @@ def _trained(edit: _core.Edit, owners: Any) -> _core.Edit:
     """The variable of a clip becomes a constant of the trained value."""
     if edit.kind != _core.EDIT_VARIABLE:
         return edit
+    if edit.input_index:  # the clip of the step before, which gradients of graphs read
+        return edit._replace(kind=_core.EDIT_ADD)
     layer, _, name = edit.name.rpartition("/ULQ/")
     clips = _keras.clips_of(owners, layer)
     if clips is None:

@@ -20,6 +20,8 @@ class Clips:
     name: str
     clip_max: Any
     clip_min: Any
+    clip_max_pre: Any
+    clip_min_pre: Any
     calibration: Any
 
     def make_variables(self) -> None:
@@ -110,6 +112,8 @@ def _make(kit: Any) -> type:
             refuse_xla(self.plan.name)
             clips = [tf.convert_to_tensor(clip) for clip in (self.clip_max, self.clip_min)]
             attributes = {key: self.plan.data[key] for key in ("layer_name", "fixed_min")}
+            if training:
+                _guard(self, clips, attributes)
             attributes["batch_num"] = _batches(self.plan)
             if training:
                 _calibrate(self, x, attributes)
@@ -145,9 +149,20 @@ def _make_variables(layer: Any, keras3: bool) -> None:
 
     layer.clip_max = add("ULQ_clip_max", plan.clip_max, first, True)
     layer.clip_min = add("ULQ_clip_min", plan.clip_min, first, True)
+    layer.clip_max_pre = add("ULQ_clip_max_pre", plan.clip_max, first, False)
+    layer.clip_min_pre = add("ULQ_clip_min_pre", plan.clip_min, first, False)
     # batches, sum of their clip_max, of their clip_min
     state = [float(_batches(plan)) if known else 0.0, 0.0, 0.0]
     layer.calibration = add("ULQ_calibration", state, mean, False)
+
+
+def _guard(layer: Any, clips: List[Any], attributes: Dict[str, Any]) -> None:
+    """A clip on the wrong side of 0 gets that of the step before; those in order are kept."""
+    before = [tf.convert_to_tensor(kept) for kept in (layer.clip_max_pre, layer.clip_min_pre)]
+    names = ("clip_max", "clip_min", "clip_max_pre", "clip_min_pre")
+    found = _op("ulq_guard")(**dict(zip(names, clips + before)), **attributes)
+    for name, now, more in zip(names, clips + before, found):
+        getattr(layer, name).assign(now + tf.ensure_shape(more, []))
 
 
 def _calibrate(layer: Any, x: Any, attributes: Dict[str, Any]) -> None:
