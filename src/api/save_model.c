@@ -102,14 +102,16 @@ static amct_status read_factors(flow *f, const char *record_file, amct_error *er
                    record_file);
 }
 
-/* Beside the record of a calibration; a record alone is enough. */
+/* Beside the record of a calibration, which is enough alone. */
 static amct_status read_stats(flow *f, const char *record_file, amct_error *err) {
   const char *path = amct_stats_path(&f->arena, record_file);
   amct_error wrong = {0};
   if (!path) return amct_fail_memory(err);
-  if (!f->calibrated || f->retrained || !amct_path_exists(path)) return AMCT_OK;
-  f->has_stats = amct_stats_read(&f->stats, path, &wrong) == AMCT_OK;
-  if (f->has_stats) return AMCT_OK;
+  if (!f->calibrated || f->retrained) return AMCT_OK;
+  if (amct_stats_read(&f->stats, path, &wrong) == AMCT_OK) {
+    f->has_stats = f->stats.layers.count > 0; /* none: nothing was wanted */
+    return AMCT_OK;
+  }
   if (wrong.status == AMCT_OUT_OF_MEMORY) return amct_fail_memory(err);
   amct_log(AMCT_LOG_WARNING, f->module,
            "biases are not corrected, and weights go to their nearest steps: %s",

@@ -133,9 +133,9 @@ static size_t count_of(amct_weight_layout layout) {
   return layout.outer * layout.channels * layout.inner;
 }
 
-/* What is known of the layers of the record beyond it, in a file beside it; none where no
- * means or samples were wanted. The record comes first: stats of another record count as
- * stale. */
+/* What is known of the layers of the record beyond it, in a file beside it, which is
+ * empty where no means or samples were wanted. The record comes first: stats of another
+ * record count as stale. */
 static amct_status write_stats(const amct_calib_state *state, const amct_record *record,
                                amct_error *err) {
   amct_stats stats = {0};
@@ -156,7 +156,8 @@ static amct_status write_stats(const amct_calib_state *state, const amct_record 
   }
   const char *path = amct_stats_path(&stats.arena, state->path);
   if (status == AMCT_OK && !path) status = amct_fail_memory(err);
-  if (status == AMCT_OK && any) status = amct_stats_write(&stats, path, err);
+  if (!any) stats.layers.count = 0;
+  if (status == AMCT_OK) status = amct_stats_write(&stats, path, err);
   amct_stats_free(&stats);
   return status;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What calibration knows of a layer's data beyond its factors, in a file of its own
- * beside the record, `<record>.stats`; a record is whole without it. Text, a message a
- * layer:
+ * beside the record, `<record>.stats`; a record is whole without it. Empty where nothing
+ * of the kind was wanted, else text, a message a layer:
  *
  *   layer {
  *     key: "conv1"

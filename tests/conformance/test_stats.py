@@ -281,7 +281,7 @@ def test_switched_off():
     calibrate([pictures()])
     assert os.path.exists("record.txt.stats")
     calibrate([pictures()], bias_correction=False)
-    assert not os.path.exists("record.txt.stats")
+    assert read("record.txt.stats") == b""
 
 
 def test_switched_off_in_the_simplified_configuration():
@@ -293,6 +293,19 @@ def test_switched_off_in_the_simplified_configuration():
     amct.create_quant_config("config.json", load(network()))
     with open("config.json") as file:
         assert "bias_correction" not in json.load(file)
+
+
+def test_stats_that_are_gone_are_missed(capfd):
+    calibrate([pictures()])
+    corrected = biases(save())
+    os.remove("record.txt.stats")
+    log_of(capfd)
+    kept = biases(save())
+    log = log_of(capfd)
+    assert log.count("WARNING") - log.count("exists and is overwritten") == 1
+    assert "biases are not corrected, and weights go to their nearest steps: " in log
+    assert "record.txt.stats" in log
+    assert any(not np.array_equal(kept[name], corrected[name]) for name in corrected)
 
 
 def test_a_changed_layer_keeps_its_bias(capfd):
@@ -343,30 +356,24 @@ def test_stats_that_cannot_be_read_correct_nothing(capfd, text, message):
     assert all(np.array_equal(found[name], plain[name]) for name in plain)
 
 
-@pytest.mark.parametrize(
-    "text, corrected",
-    [
-        (b"", 0),
-        (b'layer { key: "conv" taps: 1 record: "0000000000000000" weights: "0000000000000000" mean: 1 }', 0),
-    ],
-)
-def test_stats_of_other_layers_correct_nothing(capfd, text, corrected):
+def test_stats_of_other_layers_correct_nothing(capfd):
     calibrate([pictures()])
+    none = b"0000000000000000"
     with open("record.txt.stats", "wb") as file:
-        file.write(text)
+        file.write(b'layer { key: "conv" taps: 1 record: "%s" weights: "%s" mean: 1 }' % (none, none))
     log_of(capfd)
     save()
     log = log_of(capfd)
     assert "3 layers keep their biases" in log and '"conv", "filter", "dense"' in log
-    assert "are corrected" not in log and corrected == 0
+    assert "are corrected" not in log
 
 
-def test_a_record_alone_is_enough(capfd):
-    calibrate([pictures()])
-    os.remove("record.txt.stats")
+def test_nothing_is_missed_that_was_switched_off(capfd):
+    calibrate([pictures()], bias_correction=False)
     log_of(capfd)
     save()
-    assert "corrected" not in log_of(capfd)
+    log = log_of(capfd)
+    assert "corrected" not in log and "biases" not in log
 
 
 def test_convert_model_corrects_nothing(capfd):

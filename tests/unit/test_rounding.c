@@ -136,7 +136,7 @@ static void test_inputs_that_do_not_fit(void **state) {
   weigh(id, path);
   const amct_calib_batch batch = {g_values[0], BATCH, flat, 2};
   assert_int_equal(amct_calib_observe(&spec, &batch, NULL), AMCT_OK);
-  assert_true(access(temp_path(&g_folder, "record.stats"), F_OK) != 0);
+  assert_file(temp_path(&g_folder, "record.stats"), "");
   char *record = temp_read(path);
   assert_non_null(strstr(record, "\"c\""));
   free(record);
