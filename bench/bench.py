@@ -244,7 +244,31 @@ def work_training(folder, turns):
     return {"seconds": seconds, "ratios": ratios, "to_fake_quant": in_turn(runs[1:], turns)[1][1]}
 
 
+def measure(command, folder, turns=3):
+    """Median seconds of a whole process, processor time and peak memory, which vary little."""
+    seconds = []
+    for _ in range(turns):
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=str(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds.append(time.perf_counter() - started)
+        if status != 0:
+            raise SystemExit("failed: " + " ".join(command))
+    return statistics.median(seconds), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def work_pictures(folder, count):
+    """The pictures of the scenario as a file."""
+    import numpy as np
+
+    import networks
+
+    np.save(os.path.join(folder, "pictures{}.npy".format(count)), networks.pictures(count))
+    return {}
+
+
 WORK = {
+    "pictures": work_pictures,
     "training": work_training,
     "fusion": work_fusion,
     "overhead": work_overhead,
@@ -324,6 +348,41 @@ def step_cli(folder):
     yield "amct convert of the large pb / cp, whole processes", r["ratios"][3], "x", 5
 
 
+def step_calibrate(folder):
+    """AMCT_BENCH_CLI and AMCT_BENCH_INFER name programs, AMCT_ENGINE_DIR folders of packages, AMCT_BENCH_NNCF a Python that has NNCF."""
+    program, infer = (os.path.abspath(os.environ[name]) for name in ("AMCT_BENCH_CLI", "AMCT_BENCH_INFER"))
+    for pictures in (32, 128):
+        in_process(folder, "pictures", pictures)
+        data = "pictures{}.npy".format(pictures)
+        label = ", {} pictures".format(pictures)
+        peer = None
+        if os.environ.get("AMCT_BENCH_NNCF"):
+            peer, busy, peak = measure([os.environ["AMCT_BENCH_NNCF"], str(HERE / "peer_nncf.py"), "model.pb", data], folder)
+            yield "NNCF, whole process" + label, peer, "s", None
+            yield "NNCF, processor time" + label, busy, "s", None
+            yield "NNCF, peak memory" + label, peak, "MiB", None
+        for engine in ("openvino", "tensorflow"):
+            name = "{}{}".format(engine, label)
+            plain = measure([infer, engine, "model.pb", networks_input(), "logits", data, str(BATCH)], folder)
+            whole = measure(
+                [program, "calibrate", "--model", "model.pb", "--outputs", "logits", "--data", data]
+                + ["--batch_size", str(BATCH), "--save_path", "cli", "--engine", engine],
+                folder,
+            )
+            yield "plain inference, " + name, plain[0], "s", None
+            yield "amct calibrate, " + name, whole[0], "s", None if peer is None or engine != "openvino" else peer / 3
+            yield "amct calibrate / plain, " + name, whole[0] / plain[0], "x", 1.3
+            yield "processor time of calibrate / plain, " + name, whole[1] / plain[1], "x", None
+            yield "peak memory of plain inference, " + name, plain[2], "MiB", None
+            yield "peak memory of amct calibrate, " + name, whole[2], "MiB", 160 if engine == "openvino" else None
+
+
+def networks_input():
+    import networks
+
+    return networks.INPUT.split(":")[0]
+
+
 def step_fusion(folder):
     for layers in (1250, 5000, 12500):
         r = in_process(folder, "fusion", layers)
@@ -371,6 +430,7 @@ STEPS = {
     "memory": step_memory,
     "scenario": step_scenario,
     "save": step_save,
+    "calibrate": step_calibrate,
     "cli": step_cli,
 }
 
