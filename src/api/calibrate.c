@@ -10,7 +10,7 @@
 
 static const char k_module[] = "calibrate";
 
-enum { CHUNK_BYTES = 4 << 20, CHUNK_LEAST = 1 };
+enum { CHUNK_BYTES = 2 << 20, CHUNK_LEAST = 1 };
 
 /* What a calibration works on; freed in one place. */
 typedef struct flow {

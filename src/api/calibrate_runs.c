@@ -199,7 +199,6 @@ static amct_status weigh(const amct_prepared *p, const amct_layer_recipe *recipe
   if (status == AMCT_OK)
     status = amct_calib_weigh(spec, weights, layout, values, count, err);
   amct_arena_free(&scratch);
-  if (layer->weight_node) amct_const_forget(layer->weight_node);
   return status;
 }
 
@@ -215,6 +214,10 @@ amct_status amct_runs_weigh(const amct_prepared *p, const amct_observed_list *ob
                                          .channel_wise = recipe->channel_wise,
                                          .damping = (double)damping};
     if (recipe->layer->weight.node) AMCT_TRY(weigh(p, recipe, &spec, err));
+  }
+  for (size_t i = 0; i < amct_graph_count(p->study.graph); i++) {
+    const amct_node *node = amct_graph_at(p->study.graph, i);
+    if (strcmp(node->op, "Const") == 0) amct_const_forget(node); /* not read again */
   }
   return AMCT_OK;
 }

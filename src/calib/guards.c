@@ -107,7 +107,7 @@ double amct_calib_pixel_rms(amct_sketch *sketch) {
     sum += (double)view.bottom[i] * (double)view.bottom[i];
   for (size_t i = 0; i < view.bin_count; i++) {
     const double value = amct_sketch_bin_value(&view, i);
-    sum += (double)view.bins[i] * value * value;
+    sum += (double)amct_sketch_count(&view, i) * value * value;
   }
   return sqrt(sum / (double)view.count);
 }

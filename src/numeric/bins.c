@@ -9,13 +9,17 @@
 #include "numeric/sketch.h"
 
 /* Adding one to the count just added to waits for that store: a tensor that is half zeros
- * would take twice the time. During a long add zeros therefore count in spare slots in
- * turn, and all counts have 32 bits, which the cache holds better. */
+ * would take twice the time. Zeros therefore count in spare slots in turn, and counts
+ * have 32 bits, which the cache holds better, until they would overflow. */
 enum { SLOTS = AMCT_SKETCH_BINS, SPARE = 16, LEAST_EXPONENT = -149 };
 
-bool amct_bins_reserve(amct_bins *bins) {
+bool amct_bins_reserve(amct_bins *bins, uint64_t values) {
+  if (values > UINT32_MAX && bins->wide == NULL) {
+    bins->wide = amct_alloc_array(SLOTS, sizeof *bins->wide);
+    if (bins->wide == NULL) return false;
+  }
   if (bins->count != NULL) return true;
-  bins->count = amct_alloc_array(SLOTS, sizeof *bins->count);
+  bins->count = amct_alloc_array(SLOTS + SPARE, sizeof *bins->count);
   bins->empty = true;
   bins->exponent = LEAST_EXPONENT;
   return bins->count != NULL;
@@ -23,33 +27,54 @@ bool amct_bins_reserve(amct_bins *bins) {
 
 void amct_bins_free(amct_bins *bins) {
   amct_free(bins->count);
-  amct_free(bins->table);
+  amct_free(bins->wide);
 }
 
-void amct_bins_begin(amct_bins *bins) {
-  bins->table = amct_alloc_array(SLOTS + SPARE, sizeof *bins->table);
-  bins->in_table = 0;
+size_t amct_bins_bytes(const amct_bins *bins) {
+  return (bins->count ? (SLOTS + SPARE) * sizeof *bins->count : 0) +
+         (bins->wide ? SLOTS * sizeof *bins->wide : 0);
 }
 
 static size_t slot_of(const amct_bins *bins, double j) {
   return (size_t)((int32_t)(j - bins->base) & (SLOTS - 1));
 }
 
-static void empty_table(amct_bins *bins) {
-  uint64_t zeros = 0;
+static uint32_t spare_zeros(const amct_bins *bins) {
+  uint32_t zeros = 0;
   for (size_t i = 0; i < SPARE; i++)
-    zeros += bins->table[SLOTS + i];
-  if (zeros != 0) bins->count[slot_of(bins, 0.0)] += zeros;
-  for (size_t i = 0; i < SLOTS; i++)
-    bins->count[i] += bins->table[i];
-  memset(bins->table, 0, (SLOTS + SPARE) * sizeof *bins->table);
-  bins->in_table = 0;
+    zeros += bins->count[SLOTS + i];
+  return zeros;
 }
 
-void amct_bins_end(amct_bins *bins) {
-  if (bins->table != NULL) empty_table(bins);
-  amct_free(bins->table);
-  bins->table = NULL;
+static void gather_zeros(amct_bins *bins) {
+  const uint32_t zeros = spare_zeros(bins);
+  if (zeros != 0) bins->count[slot_of(bins, 0.0)] += zeros;
+  memset(bins->count + SLOTS, 0, SPARE * sizeof *bins->count);
+}
+
+/* Before `more` values would not fit 32 bits. */
+static void make_room(amct_bins *bins, uint64_t more) {
+  if (more <= UINT32_MAX - bins->held) return;
+  gather_zeros(bins);
+  for (size_t i = 0; i < SLOTS; i++)
+    bins->wide[i] += bins->count[i];
+  memset(bins->count, 0, SLOTS * sizeof *bins->count);
+  bins->held = 0;
+}
+
+/* What a slot holds; it is empty then. */
+static uint64_t take(amct_bins *bins, size_t slot) {
+  const uint64_t count = bins->count[slot] + (bins->wide ? bins->wide[slot] : 0);
+  bins->count[slot] = 0;
+  if (bins->wide) bins->wide[slot] = 0;
+  return count;
+}
+
+static void put(amct_bins *bins, size_t slot, uint64_t count) {
+  if (bins->wide)
+    bins->wide[slot] += count;
+  else
+    bins->count[slot] += (uint32_t)count; /* as all of them together fit */
 }
 
 void amct_bins_like(amct_bins *bins, const amct_bins *other) {
@@ -66,6 +91,7 @@ void amct_bins_like(amct_bins *bins, const amct_bins *other) {
  * nearest first. Bin numbers beyond 2^53 are not all doubles, so distances are counted; a
  * bin that is not empty has a number. */
 static void coarsen(amct_bins *bins, int steps) {
+  gather_zeros(bins);
   double shrink = ldexp(1.0, -steps);
   double base = floor(bins->base * shrink);
   for (int side = 0; side < 2; side++) {
@@ -73,14 +99,14 @@ static void coarsen(amct_bins *bins, int steps) {
     int32_t end = (int32_t)(side == 0 ? bins->high - bins->base : bins->base - bins->low);
     for (int32_t distance = side; distance <= end; distance++) {
       size_t from = (size_t)(sign * distance & (SLOTS - 1));
-      uint64_t count = bins->count[from];
+      const uint64_t count = take(bins, from);
       if (count == 0) continue;
       double scaled = (bins->base + sign * distance) * shrink, to = floor(scaled);
       bins->off_edge = bins->off_edge || to != scaled;
-      bins->count[from] = 0;
-      bins->count[(size_t)((int32_t)(to - base) & (SLOTS - 1))] += count;
+      put(bins, (size_t)((int32_t)(to - base) & (SLOTS - 1)), count);
     }
   }
+  if (bins->wide) bins->held = 0;
   bins->base = base;
   bins->low = floor(bins->low * shrink);
   bins->high = floor(bins->high * shrink);
@@ -99,10 +125,7 @@ static void widen(amct_bins *bins, double low, double high, int exponent) {
       last = fmax(last, floor(bins->high * of_old));
     }
     if (last - first >= SLOTS) continue;
-    if (!bins->empty && now != before) {
-      if (bins->table != NULL) empty_table(bins);
-      coarsen(bins, now - before);
-    }
+    if (!bins->empty && now != before) coarsen(bins, now - before);
     if (bins->empty) bins->base = first;
     bins->empty = false;
     bins->exponent = now;
@@ -112,16 +135,11 @@ static void widen(amct_bins *bins, double low, double high, int exponent) {
   }
 }
 
-/* Where zeros count: first + (i & mask). */
-typedef struct zero_slots {
-  uint32_t first, mask;
-} zero_slots;
-
 /* floor(v/width) in float32: v/width is exact, or so small that it truncates to 0 as it
  * should; a whole number times the width is exact. Needs |v/width| < 2^31 and a normal
  * width and inverse. */
 AMCT_CLONES static int find_slots(uint32_t *slot, const float *v, size_t count,
-                                  float width, uint32_t base, zero_slots zero) {
+                                  float width, uint32_t base) {
   int off_edge = 0;
   float inverse = 1.0f / width;
   for (size_t i = 0; i < count; i++) {
@@ -130,7 +148,7 @@ AMCT_CLONES static int find_slots(uint32_t *slot, const float *v, size_t count,
     off_edge |= edge != v[i];
     j -= edge > v[i];
     const uint32_t usual = ((uint32_t)j - base) & (SLOTS - 1);
-    slot[i] = v[i] == 0.0f ? zero.first + ((uint32_t)i & zero.mask) : usual;
+    slot[i] = v[i] == 0.0f ? SLOTS + ((uint32_t)i & (SPARE - 1)) : usual;
   }
   return off_edge;
 }
@@ -143,10 +161,8 @@ static bool is_plain(const amct_bins *bins) {
 
 static int find_slots_fast(uint32_t *slot, const float *v, size_t count,
                            const amct_bins *bins) {
-  zero_slots zero = {SLOTS, SPARE - 1};
-  if (bins->table == NULL) zero = (zero_slots){(uint32_t)slot_of(bins, 0.0), 0};
   return find_slots(slot, v, count, ldexpf(1.0f, bins->exponent),
-                    (uint32_t)(int32_t)bins->base, zero);
+                    (uint32_t)(int32_t)bins->base);
 }
 
 static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
@@ -162,7 +178,7 @@ static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
 }
 
 /* Two slots a load: the loop is bound by its instructions. */
-static void count_in_table(uint32_t *table, const uint32_t *slot, size_t n) {
+static void count_slots(uint32_t *table, const uint32_t *slot, size_t n) {
   size_t i = 0;
   for (; i + 4 <= n; i += 4) {
     uint64_t pair[2];
@@ -186,23 +202,28 @@ void amct_bins_reach(amct_bins *bins, amct_span span) {
 
 void amct_bins_add(amct_bins *bins, const float *values, size_t count) {
   if (count == 0) return;
+  make_room(bins, count);
+  bins->held += (uint32_t)count;
   if (bins->exponent == LEAST_EXPONENT && bins->low == bins->high) {
     bins->count[slot_of(bins, bins->low)] +=
-        count; /* one value, on its edge: a dead layer */
+        (uint32_t)count; /* one value, on its edge: a dead layer */
     return;
   }
   uint32_t slot[AMCT_BINS_BLOCK];
   const int off_edge = is_plain(bins) ? find_slots_fast(slot, values, count, bins)
                                       : find_slots_slowly(slot, values, count, bins);
   bins->off_edge = bins->off_edge || off_edge != 0;
-  if (bins->table == NULL) {
-    for (size_t i = 0; i < count; i++)
-      bins->count[slot[i]]++;
-    return;
-  }
-  if (bins->in_table > UINT32_MAX - count) empty_table(bins);
-  bins->in_table += (uint32_t)count;
-  count_in_table(bins->table, slot, count);
+  count_slots(bins->count, slot, count);
+}
+
+/* Slot by slot, where both keep the same bins there. */
+static void merge_same(amct_bins *bins, const amct_bins *other) {
+  make_room(bins, other->held);
+  bins->held += other->held;
+  for (size_t i = 0; i < SLOTS + SPARE; i++)
+    bins->count[i] += other->count[i];
+  for (size_t i = 0; other->wide && i < SLOTS; i++)
+    bins->wide[i] += other->wide[i];
 }
 
 void amct_bins_merge(amct_bins *bins, const amct_bins *other) {
@@ -211,22 +232,33 @@ void amct_bins_merge(amct_bins *bins, const amct_bins *other) {
   double shrink = ldexp(1.0, other->exponent - bins->exponent);
   bins->off_edge = bins->off_edge || other->off_edge;
   if (bins->exponent == other->exponent && bins->base == other->base) {
-    for (size_t i = 0; i < SLOTS; i++)
-      bins->count[i] += other->count[i];
+    merge_same(bins, other);
     return;
   }
+  if (!bins->wide) bins->held += other->held; /* else all goes there */
+  const uint32_t zeros = spare_zeros(other);
+  if (zeros != 0) put(bins, slot_of(bins, 0.0), zeros);
   int32_t distance = (int32_t)(other->low - other->base);
   int32_t end = (int32_t)(other->high - other->base);
   for (; distance <= end; distance++) { /* see coarsen */
-    uint64_t count = other->count[distance & (SLOTS - 1)];
+    const size_t from = (size_t)(distance & (SLOTS - 1));
+    const uint64_t count = other->count[from] + (other->wide ? other->wide[from] : 0);
     if (count == 0) continue;
     double scaled = (other->base + distance) * shrink, to = floor(scaled);
     bins->off_edge = bins->off_edge || to != scaled;
-    bins->count[slot_of(bins, to)] += count;
+    put(bins, slot_of(bins, to), count);
   }
 }
 
-static void reverse(uint64_t *at, size_t count) {
+static void reverse(uint32_t *at, size_t count) {
+  for (size_t i = 0, j = count; i + 1 < j; i++) {
+    uint32_t kept = at[i];
+    at[i] = at[--j];
+    at[j] = kept;
+  }
+}
+
+static void reverse_wide(uint64_t *at, size_t count) {
   for (size_t i = 0, j = count; i + 1 < j; i++) {
     uint64_t kept = at[i];
     at[i] = at[--j];
@@ -236,11 +268,15 @@ static void reverse(uint64_t *at, size_t count) {
 
 void amct_bins_straighten(amct_bins *bins) {
   if (bins->count == NULL || bins->empty) return;
+  gather_zeros(bins);
   size_t shift = slot_of(bins, bins->low);
-  if (shift != 0) { /* rotate left by three reversals */
-    reverse(bins->count, shift);
-    reverse(bins->count + shift, SLOTS - shift);
-    reverse(bins->count, SLOTS);
-  }
   bins->base = bins->low;
+  if (shift == 0) return; /* else rotate left by three reversals */
+  reverse(bins->count, shift);
+  reverse(bins->count + shift, SLOTS - shift);
+  reverse(bins->count, SLOTS);
+  if (!bins->wide) return;
+  reverse_wide(bins->wide, shift);
+  reverse_wide(bins->wide + shift, SLOTS - shift);
+  reverse_wide(bins->wide, SLOTS);
 }

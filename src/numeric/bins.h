@@ -16,29 +16,25 @@ enum { AMCT_BINS_BLOCK = 1024 }; /* most values that one amct_bins_add takes */
  * double.
  */
 typedef struct amct_bins {
-  uint64_t *count;  /* AMCT_SKETCH_BINS slots; NULL until needed */
+  uint32_t
+      *count; /* AMCT_SKETCH_BINS slots, and spare ones for zeros; NULL until needed */
+  uint64_t *wide;   /* as many slots for what did not fit; NULL until needed */
+  uint32_t held;    /* values in `count` */
   double low, high; /* bins in use, inclusive */
   double base;
   int exponent; /* width = 2^exponent */
   bool empty;
   bool off_edge; /* some value is not the lower edge of its bin */
-
-  uint32_t *table; /* during a long add: what it has counted, see bins.c; else NULL */
-  uint32_t in_table;
 } amct_bins;
 
 typedef struct amct_span {
   float low, high;
 } amct_span;
 
-/** Makes room for counts once; false when memory runs out. */
-bool amct_bins_reserve(amct_bins *bins);
+/** Makes room for counts of up to `values` values; false when memory runs out. */
+bool amct_bins_reserve(amct_bins *bins, uint64_t values);
 void amct_bins_free(amct_bins *bins);
-
-/** Around many adds: they count in a table of half the size. The bins may be read
- * or merged only outside. Does nothing when memory runs out. */
-void amct_bins_begin(amct_bins *bins);
-void amct_bins_end(amct_bins *bins);
+size_t amct_bins_bytes(const amct_bins *bins);
 
 /** Empty bins where those of `other` are, so that values of the same range fall into the
  * same slots. */
@@ -48,9 +44,9 @@ void amct_bins_like(amct_bins *bins, const amct_bins *other);
 void amct_bins_reach(amct_bins *bins, amct_span span);
 /** Counts at most AMCT_BINS_BLOCK values that are within reach. */
 void amct_bins_add(amct_bins *bins, const float *values, size_t count);
-/** Adds the counts of `other`. */
+/** Adds the counts of `other`; room for all was made. */
 void amct_bins_merge(amct_bins *bins, const amct_bins *other);
-/** Moves bin `low` to slot 0. */
+/** Moves bin `low` to slot 0, and the spare slots into theirs. */
 void amct_bins_straighten(amct_bins *bins);
 
 #endif

@@ -35,8 +35,8 @@ static void fill(histogram *h, const amct_sketch_view *view) {
   for (size_t i = 0; i < view->bottom_count; i++)
     count_value(h, (double)view->bottom[i], 1.0);
   for (size_t i = 0; i < view->bin_count; i++)
-    if (view->bins[i] != 0)
-      count_value(h, amct_sketch_bin_value(view, i), (double)view->bins[i]);
+    if (amct_sketch_count(view, i) != 0)
+      count_value(h, amct_sketch_bin_value(view, i), (double)amct_sketch_count(view, i));
 }
 
 /* A bin of density n between places e and e+1: n, n*(e + 1/2), n*(e^2 + e + 1/3). */

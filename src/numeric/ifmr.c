@@ -109,7 +109,7 @@ static double bin_loss(const search *s, amct_clip c) {
 static void sum_bins(bin_sums *sums, const amct_sketch_view *view) {
   sums->zeroth[0] = sums->first[0] = sums->second[0] = 0.0;
   for (size_t i = 0; i < view->bin_count; i++) {
-    double n = (double)view->bins[i], x = amct_sketch_bin_value(view, i);
+    double n = (double)amct_sketch_count(view, i), x = amct_sketch_bin_value(view, i);
     sums->zeroth[i + 1] = sums->zeroth[i] + n;
     sums->first[i + 1] = sums->first[i] + n * x;
     sums->second[i + 1] = sums->second[i] + n * x * x;

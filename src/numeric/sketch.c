@@ -14,7 +14,6 @@ enum {
   BLOCK = AMCT_BINS_BLOCK,
   CHUNK = 16, /* values tested at once */
   CHUNKS = BLOCK / CHUNK,
-  MANY = 1 << 16 /* values from which a second table is worth its adding up */
 };
 
 struct amct_sketch {
@@ -42,7 +41,7 @@ amct_sketch *amct_sketch_new(void) {
 amct_sketch *amct_sketch_branch(const amct_sketch *trunk) {
   amct_sketch *sketch = amct_sketch_new();
   if (sketch == NULL || trunk->bins.count == NULL) return sketch;
-  if (!amct_bins_reserve(&sketch->bins)) {
+  if (!amct_bins_reserve(&sketch->bins, 0)) {
     amct_sketch_free(sketch);
     return NULL;
   }
@@ -61,8 +60,7 @@ void amct_sketch_free(amct_sketch *sketch) {
 
 size_t amct_sketch_bytes(const amct_sketch *sketch) {
   if (sketch == NULL) return 0;
-  const bool binned = sketch->bins.count != NULL;
-  return sizeof *sketch + (binned ? AMCT_SKETCH_BINS * sizeof *sketch->bins.count : 0);
+  return sizeof *sketch + amct_bins_bytes(&sketch->bins);
 }
 
 static void span_take(amct_span *span, float value) {
@@ -192,20 +190,19 @@ static bool add_block(amct_sketch *sketch, const float *values, size_t count) {
 
 static AMCT_NOINLINE bool add_values(amct_sketch *sketch, const float *values,
                                      size_t count) {
-  bool many = count >= MANY, finite = true;
-  if (many) amct_bins_begin(&sketch->bins);
+  bool finite = true;
   for (size_t done = 0; done < count && finite; done += BLOCK)
     finite =
         add_block(sketch, values + done, count - done < BLOCK ? count - done : BLOCK);
-  if (many) amct_bins_end(&sketch->bins);
   return finite;
 }
 
 /* Room for bins as soon as the lists cannot hold all, so that nothing fails half way. */
 static amct_status prepare(amct_sketch *sketch, uint64_t more, amct_error *err) {
-  bool fits = sketch->count + more <= 2 * AMCT_SKETCH_EXACT;
-  if (!fits && !amct_bins_reserve(&sketch->bins)) return amct_fail_memory(err);
-  sketch->count += more;
+  const uint64_t total = sketch->count + more;
+  const bool fits = total <= 2 * AMCT_SKETCH_EXACT;
+  if (!fits && !amct_bins_reserve(&sketch->bins, total)) return amct_fail_memory(err);
+  sketch->count = total;
   sketch->tidy = false;
   return AMCT_OK;
 }
@@ -274,6 +271,7 @@ amct_sketch_view amct_sketch_look(amct_sketch *sketch) {
   };
   if (!has_bins(sketch)) return view;
   view.bins = bins->count;
+  view.wide = bins->wide;
   view.bin_count = (size_t)(bins->high - bins->low) + 1;
   view.first = bins->low;
   view.width = ldexp(1.0, bins->exponent);
@@ -297,7 +295,7 @@ static float find_kth(const amct_sketch_view *view, uint64_t k, bool largest) {
   uint64_t seen = near_count;
   for (size_t i = 0; i < view->bin_count; i++) {
     size_t bin = largest ? view->bin_count - 1 - i : i;
-    seen += view->bins[bin];
+    seen += amct_sketch_count(view, bin);
     if (seen >= k) return (float)amct_sketch_bin_value(view, bin);
   }
   return far_count != 0 ? far[far_count - 1] : near[near_count - 1];

@@ -10,7 +10,7 @@
  *
  * All three depend on the multiset of values alone: the same bits for any order, any
  * split into batches, any number of threads, and for sketches merged. -0 counts as 0.
- * Memory: 64 KB, 512 KB more once the bins are in use, and 1 MB more during a long add.
+ * Memory: 64 KB, 256 KB more once the bins are in use, 512 KB more beyond 2^32 values.
  *
  * One sketch is used by one thread at a time.
  */
@@ -55,14 +55,19 @@ typedef struct amct_sketch_view {
   size_t top_count;
   const float *bottom; /* ascending, bottom_count */
   size_t bottom_count;
-  const uint64_t
-      *bins; /* bin_count; bin i holds values in [ (first+i)*width, (first+i+1)*width ) */
-  size_t bin_count; /* 0 while everything fits the lists */
-  double first;     /* an integer */
+  const uint32_t *bins; /* bin_count, see amct_sketch_count */
+  const uint64_t *wide; /* what did not fit them; NULL: nothing */
+  size_t bin_count;     /* 0 while everything fits the lists */
+  double first;         /* an integer */
   double width;
   bool
       on_edges; /* every value counted is the lower edge of its bin: pictures, integers */
 } amct_sketch_view;
+
+/** Values in bin i, those in [(first+i)*width, (first+i+1)*width). */
+static inline uint64_t amct_sketch_count(const amct_sketch_view *view, size_t i) {
+  return view->bins[i] + (view->wide ? view->wide[i] : 0);
+}
 
 amct_sketch_view amct_sketch_look(amct_sketch *sketch); /* sorts the lists in place */
 

@@ -41,7 +41,8 @@ class View(ctypes.Structure):
         ("top_count", c_size_t),
         ("bottom", POINTER(c_float)),
         ("bottom_count", c_size_t),
-        ("bins", POINTER(c_uint64)),
+        ("bins", POINTER(ctypes.c_uint32)),
+        ("wide", POINTER(c_uint64)),
         ("bin_count", c_size_t),
         ("first", c_double),
         ("width", c_double),
@@ -233,6 +234,12 @@ def bias_shift(library, weights, layout, mean, taps):
     return shift if good else None
 
 
+def _counts(view):
+    """Values in each bin."""
+    counts = _copy(view.bins, view.bin_count, np.uint32).astype(np.uint64)
+    return counts + _copy(view.wide, view.bin_count, np.uint64) if view.wide else counts
+
+
 class Sketch:
     def __init__(self, library, *batches):
         self.library = library
@@ -265,7 +272,7 @@ class Sketch:
         return (
             _copy(view.top, view.top_count, np.float32),
             _copy(view.bottom, view.bottom_count, np.float32),
-            _copy(view.bins, view.bin_count, np.uint64),
+            _counts(view),
             view.first,
             view.width,
             view.on_edges,

@@ -208,6 +208,41 @@ def test_many_random_mergers(library):
         assert same(sketch.look(), sketch_reference(np.concatenate(parts)))
 
 
+@pytest.mark.parametrize("wider", [False, True])
+def test_beyond_32_bits(library, wider):
+    """Values that were seen thousands of millions of times: merged in Fibonacci's way, added to, and coarsened."""
+    x = np.random.default_rng(5).integers(-3000, 3000, 20_000).astype(f32) / f32(8)
+    x[:7000] = 0
+    a, b, times = Sketch(library, x), Sketch(library, x), [1, 1]
+    while times[0] * x.size < 2**34:
+        a.merge(b)
+        times[0] += times[1]
+        b.merge(a)
+        times[1] += times[0]
+    a.add(x)
+    times[0] += 1
+    ends = np.array([-4096, 4096], f32) * f32(1 if wider else 0)
+    for _ in range(5000 if wider else 0):  # full lists, so that the bins reach further
+        a.add(ends)
+    if wider:
+        a.merge(Sketch(library, *[ends] * 5000))
+    top, bottom, bins, first, width, _ = a.look()
+    if wider:
+        assert (top == 4096).all() and (bottom == -4096).all()
+    else:
+        assert (top == x.max()).all() and (bottom == x.min()).all()
+    wanted = np.zeros(bins.size, np.uint64)
+    values, counts = np.unique(x, return_counts=True)
+    for value, count in zip(values, counts):
+        wanted[int(np.floor(value / width) - first)] += np.uint64(int(count) * times[0])
+    for end, inside in ((4096, x.max()), (-4096, x.min())):
+        if wider:
+            wanted[int(np.floor(end / width) - first)] += np.uint64(10_000 - 4096)
+        else:
+            wanted[int(np.floor(inside / width) - first)] -= np.uint64(4096)
+    assert (bins == wanted).all()
+
+
 @pytest.mark.parametrize("name", list(KINDS))
 def test_kth_values(library, name):
     x = data_of(name)
