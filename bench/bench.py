@@ -263,9 +263,8 @@ def measure(command, folder, turns=3):
 
 def work_pictures(folder, count):
     """The pictures of the scenario as a file."""
-    import numpy as np
-
     import networks
+    import numpy as np
 
     np.save(os.path.join(folder, "pictures{}.npy".format(count)), networks.pictures(count))
     return {}

@@ -12,7 +12,7 @@ static const char k_module[] = "calibration";
 
 enum {
   SHARD_LEAST = 1 << 18
-}; /* a sketch costs its half megabyte: worth it from 1 MB on */
+}; /* a sketch costs its quarter of a megabyte: worth it from 1 MB on */
 
 /* ---- one batch into a sketch ---- */
 
