@@ -69,8 +69,8 @@ static inline results run_unharmed(const net *n, const call *c) {
 }
 
 static inline void free_results(results *r) {
-  free(r->at[0].data);
-  free(r->at[1].data);
+  for (size_t i = 0; i < TARGETS; i++)
+    free(r->at[i].data);
 }
 
 /* Targets are there or not, and nothing else is. */
