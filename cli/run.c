@@ -37,10 +37,29 @@ cli_status cli_run_inspect(const cli_call *call) {
   return cli_finish(status, &err);
 }
 
+/* Of the options only those that both configurations know. */
+static cli_status config_retraining(const cli_call *call, const amct_source *source) {
+  static const cli_option_id k_others[] = {CLI_config_skip_layers, CLI_config_batch_num,
+                                           CLI_config_no_activation_offset,
+                                           CLI_config_preset};
+  amct_error err = {0};
+  for (size_t i = 0; i < sizeof k_others / sizeof *k_others; i++)
+    if (call->given[k_others[i]])
+      return cli_usage(CLI_config,
+                       "--%s does not go with --retrain: use "
+                       "--config_defination",
+                       k_options[k_others[i]].name);
+  return cli_finish(amct_create_quant_retrain_config(
+                        source, cli_text(call, CLI_config_config),
+                        cli_text(call, CLI_config_config_defination), &err),
+                    &err);
+}
+
 cli_status cli_run_config(const cli_call *call) {
   const amct_source source = {.path = cli_text(call, CLI_config_model)};
   amct_config_options options = AMCT_CONFIG_OPTIONS_INIT;
   amct_error err = {0};
+  if (call->given[CLI_config_retrain]) return config_retraining(call, &source);
   options.skip_layers = cli_names(call, CLI_config_skip_layers);
   options.activation_offset = !call->given[CLI_config_no_activation_offset];
   options.config_defination = cli_text(call, CLI_config_config_defination);
@@ -69,6 +88,11 @@ cli_status cli_run_convert(const cli_call *call) {
   amct_error err = {0};
   if (record && factors)
     return cli_usage(CLI_convert, "--factors is for models without a --record");
+  if (call->given[CLI_convert_retrained]) {
+    if (!record) return cli_usage(CLI_convert, "--retrained needs a --record");
+    return cli_finish(amct_save_quant_retrain_model(model, outputs, record, path, &err),
+                      &err);
+  }
   return cli_finish(record ? amct_convert_model(model, outputs, record, path, &err)
                            : amct_convert_qat_model(model, outputs, path, factors, &err),
                     &err);
