@@ -102,12 +102,13 @@ static amct_status read_factors(flow *f, const char *record_file, amct_error *er
                    record_file);
 }
 
-/* Beside the record of a calibration, which is enough alone. */
+/* Beside the record of a calibration; without them a model is saved all the same. */
 static amct_status read_stats(flow *f, const char *record_file, amct_error *err) {
   const char *path = amct_stats_path(&f->arena, record_file);
   amct_error wrong = {0};
   if (!path) return amct_fail_memory(err);
   if (!f->calibrated || f->retrained) return AMCT_OK;
+  if (!f->all_wanted && !amct_path_exists(path)) return AMCT_OK; /* a record to check */
   if (amct_stats_read(&f->stats, path, &wrong) == AMCT_OK) {
     f->has_stats = f->stats.layers.count > 0; /* none: nothing was wanted */
     return AMCT_OK;
