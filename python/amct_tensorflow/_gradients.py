@@ -38,8 +38,8 @@ def _guard(op: Any, clips: List[Any]) -> List[Tuple[Any, Any]]:
     """Variables and what to add: brings back clips on the wrong side of 0, keeps those in order."""
     graph = op.graph
     known = {variable.op.name: variable for variable in v1.global_variables()}
-    copies = [known.get(clip.name + "_pre") for clip in clips]
-    if None in copies:
+    copies = [known[name] for name in (clip.name + "_pre" for clip in clips) if name in known]
+    if len(copies) < len(clips):
         return []
     attrs = {name: op.node_def.attr[name] for name in ("layer_name", "fixed_min")}
     tensors = [op.inputs[1], op.inputs[2]] + [tf.convert_to_tensor(copy) for copy in copies]
