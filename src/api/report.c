@@ -262,7 +262,9 @@ const char *amct_report_dtype(amct_dtype dtype) {
       ROW(BFLOAT16, "bfloat16"), ROW(INT8, "int8"),      ROW(INT16, "int16"),
       ROW(INT32, "int32"),       ROW(INT64, "int64"),    ROW(UINT8, "uint8"),
       ROW(UINT16, "uint16"),     ROW(UINT32, "uint32"),  ROW(UINT64, "uint64"),
-      ROW(BOOL, "bool"),         ROW(STRING, "string"),  ROW(RESOURCE, "resource"),
+      ROW(QINT8, "qint8"),       ROW(QUINT8, "quint8"),  ROW(QINT16, "qint16"),
+      ROW(QUINT16, "quint16"),   ROW(BOOL, "bool"),      ROW(STRING, "string"),
+      ROW(RESOURCE, "resource"),
 #undef ROW
   };
   for (size_t i = 0; i < sizeof k_names / sizeof *k_names; i++)

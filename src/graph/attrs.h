@@ -61,7 +61,8 @@ void amct_const_forget(const amct_node *node);
 AMCT_NODISCARD amct_status amct_tensor_floats(const amct_tensor *tensor,
                                               amct_arena *arena, const float **values,
                                               const amct_node *node, amct_error *err);
-/** Expands BOOL and the integer types into int64 [count], in `arena`; errors as above. */
+/** Expands BOOL and the integer types, those of quantized values too, into int64 [count],
+ * in `arena`; errors as above. */
 AMCT_NODISCARD amct_status amct_tensor_ints(const amct_tensor *tensor, amct_arena *arena,
                                             const int64_t **values, const amct_node *node,
                                             amct_error *err);

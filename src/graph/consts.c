@@ -36,6 +36,10 @@ bool amct_tensor_field(amct_dtype dtype, uint32_t *number, amct_wire *wire) {
   case AMCT_DTYPE_INT16:
   case AMCT_DTYPE_INT8:
   case AMCT_DTYPE_UINT16:
+  case AMCT_DTYPE_QINT8:
+  case AMCT_DTYPE_QUINT8:
+  case AMCT_DTYPE_QINT16:
+  case AMCT_DTYPE_QUINT16:
     *number = TENSOR_INT_VAL;
     return true;
   case AMCT_DTYPE_HALF:
@@ -290,14 +294,18 @@ static int64_t int_of(amct_dtype dtype, uint64_t bits) {
   case AMCT_DTYPE_INT32:
     return (int32_t)(uint32_t)bits;
   case AMCT_DTYPE_INT16:
+  case AMCT_DTYPE_QINT16:
     return (int16_t)(uint16_t)bits;
   case AMCT_DTYPE_INT8:
+  case AMCT_DTYPE_QINT8:
     return (int8_t)(uint8_t)bits;
   case AMCT_DTYPE_UINT32:
     return (uint32_t)bits;
   case AMCT_DTYPE_UINT16:
+  case AMCT_DTYPE_QUINT16:
     return (uint16_t)bits;
   case AMCT_DTYPE_UINT8:
+  case AMCT_DTYPE_QUINT8:
     return (uint8_t)bits;
   case AMCT_DTYPE_BOOL:
     return bits != 0;
@@ -429,6 +437,10 @@ amct_status amct_tensor_ints(const amct_tensor *tensor, amct_arena *arena,
   case AMCT_DTYPE_UINT16:
   case AMCT_DTYPE_UINT32:
   case AMCT_DTYPE_UINT64:
+  case AMCT_DTYPE_QINT8:
+  case AMCT_DTYPE_QUINT8:
+  case AMCT_DTYPE_QINT16:
+  case AMCT_DTYPE_QUINT16:
   case AMCT_DTYPE_BOOL:
     break;
   default:

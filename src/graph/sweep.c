@@ -22,7 +22,7 @@ static bool is_parameter_in(const amct_node *node, int *steps) {
       "Identity",      "ReadVariableOp",  "Reshape", "ExpandDims", "Squeeze", "Cast",
       "Transpose",     "StopGradient",    "Enter",   "Switch",     "Rsqrt",   "Neg",
       "CheckNumerics", "PreventGradient", "Snapshot"};
-  static const char *const k_compute[] = {"Add", "AddV2", "Sub", "Mul"};
+  static const char *const k_compute[] = {"Add", "AddV2", "Sub", "Mul", "Dequantize"};
   while (--*steps >= 0) {
     if (is_one_of(node->op, k_source, sizeof k_source / sizeof k_source[0])) return true;
     if (node->data_count == 0) return false;

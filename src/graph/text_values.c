@@ -217,6 +217,8 @@ static bool fits(amct_dtype dtype, int64_t value) {
   case AMCT_DTYPE_UINT8:
   case AMCT_DTYPE_UINT16:
   case AMCT_DTYPE_UINT32:
+  case AMCT_DTYPE_QUINT8:
+  case AMCT_DTYPE_QUINT16:
     return value >= 0 && value < ((int64_t)1 << bits);
   case AMCT_DTYPE_UINT64:
     return value >= 0;

@@ -28,7 +28,7 @@ static amct_edge data_input(const amct_node *node, int index) {
 static bool weight_fits(const amct_layer *layer, char *text) {
   const char *name = layer->weight_node->name;
   int32_t rank = layer->weight_shape.rank;
-  amct_dtype dtype = amct_param_dtype(layer->weight_node);
+  amct_dtype dtype = amct_weight_dtype(layer->weight);
   amct_channels c;
 
   if (dtype != AMCT_DTYPE_FLOAT) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parameters behind ops that give them another shape. */
+/* Parameters behind ops that give them another shape, or more bits. */
 #include "op/parameters.h"
 
+#include "op/stored.h"
 #include "op/shape_rules.h"
 
 enum {
@@ -21,6 +22,13 @@ static bool is_op(const amct_node *node, const char *op) {
   return strcmp(node->op, op) == 0;
 }
 
+/* Values stored in few bits; a range by axis is not seen through. */
+static bool is_stored(const amct_node *node) {
+  int64_t axis = -1;
+  (void)amct_attr_int(node, "axis", &axis);
+  return is_op(node, "Dequantize") && node->data_count == 3 && axis == -1;
+}
+
 static bool keeps_order(const amct_node *node) {
   return is_op(node, "Reshape") || is_op(node, "Squeeze") || is_op(node, "ExpandDims");
 }
@@ -28,8 +36,9 @@ static bool keeps_order(const amct_node *node) {
 /* What it does does not depend on the run. */
 static bool is_fixed(const amct_node *node) {
   bool constant = true;
-  if (node->data_count < 2) return true;
-  return amct_param_source(node->inputs[1], &constant) && constant;
+  for (uint32_t i = 1; i < node->data_count; i++)
+    if (!amct_param_source(node->inputs[i], &constant) || !constant) return false;
+  return true;
 }
 
 /* Back to the op that shapes the values, through Identity and the like; NULL: none. */
@@ -37,7 +46,7 @@ static amct_node *find_shaping(amct_edge edge) {
   for (int hop = 0; hop < HOPS_MAX && edge.port == 0; hop++) {
     amct_node *node = edge.node;
     if (node->data_count == 0) return NULL;
-    if (keeps_order(node) || is_op(node, "Transpose")) return node;
+    if (keeps_order(node) || is_op(node, "Transpose") || is_stored(node)) return node;
     const amct_op *op = amct_op_find(node->op);
     if (!op || op->param != AMCT_PARAM_PASS) return NULL;
     edge = node->inputs[0];
@@ -92,6 +101,18 @@ amct_node *amct_weight_source(amct_edge edge, bool *is_const) {
   for (int i = 0; i < c.count; i++)
     if (!is_fixed(c.shaping[i])) return NULL;
   return c.source;
+}
+
+amct_dtype amct_weight_dtype(amct_edge edge) {
+  const chain c = find_chain(edge);
+  amct_dtype dtype = AMCT_DTYPE_FLOAT;
+  if (!c.source) return AMCT_DTYPE_INVALID;
+  for (int i = 0; i < c.count; i++) {
+    if (!is_stored(c.shaping[i])) continue;
+    (void)amct_attr_type(c.shaping[i], "dtype", &dtype); /* FLOAT where it does not say */
+    return dtype;
+  }
+  return amct_param_dtype(c.source);
 }
 
 amct_status amct_weight_shape(amct_edge edge, amct_shape *shape, amct_error *err) {
@@ -160,8 +181,72 @@ static amct_status apply(const amct_node *node, amct_shape *shape, amct_arena *s
     return amct_fail(err, AMCT_BAD_GRAPH, node->name,
                      "%s \"%s\" cannot give its constant that shape", node->op,
                      node->name);
-  if (keeps_order(node)) return AMCT_OK;
+  if (keeps_order(node) || is_stored(node)) return AMCT_OK;
   return transpose_values(node, &from, shape, scratch, values, err);
+}
+
+/* ---- Dequantize ---- */
+
+static amct_status read_limit(const amct_node *node, uint32_t input, amct_arena *scratch,
+                              float *limit, amct_error *err) {
+  bool is_const = false;
+  const amct_node *source = amct_param_source(node->inputs[input], &is_const);
+  const float *value = NULL;
+  amct_tensor tensor = {0};
+  if (source && is_const) {
+    AMCT_TRY(amct_const_tensor(source, &tensor, err));
+    AMCT_TRY(amct_tensor_floats(&tensor, scratch, &value, source, err));
+  }
+  if (!value || tensor.count != 1)
+    return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                     "Dequantize \"%s\": input %u is not a constant of one value",
+                     node->name, input);
+  *limit = value[0];
+  return AMCT_OK;
+}
+
+static amct_status read_stored(amct_stored *stored, const amct_node *node,
+                               amct_dtype dtype, amct_arena *scratch, amct_error *err) {
+  static const char *const k_modes[] = {"MIN_COMBINED", "MIN_FIRST", "SCALED"};
+  const bool is_signed = dtype == AMCT_DTYPE_QINT8 || dtype == AMCT_DTYPE_QINT16;
+  const int32_t values = 1 << 8 * amct_dtype_bytes(dtype);
+  *stored = (amct_stored){.lowest = is_signed ? -values / 2 : 0};
+  stored->highest = stored->lowest + values - 1;
+  (void)amct_attr_bool(node, "narrow_range", &stored->narrow);
+  int mode = 0;
+  while (mode < 3 && !amct_attr_is(node, "mode", k_modes[mode], mode == 0))
+    mode++;
+  stored->mode = (amct_stored_mode)mode;
+  AMCT_TRY(read_limit(node, 1, scratch, &stored->min, err));
+  AMCT_TRY(read_limit(node, 2, scratch, &stored->max, err));
+  if (mode < 3) return AMCT_OK;
+  return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                   "Dequantize \"%s\" has an unknown mode", node->name);
+}
+
+static bool is_stored_type(amct_dtype dtype) {
+  return dtype == AMCT_DTYPE_QINT8 || dtype == AMCT_DTYPE_QUINT8 ||
+         dtype == AMCT_DTYPE_QINT16 || dtype == AMCT_DTYPE_QUINT16;
+}
+
+/* The constant's values in float32, read by the Dequantize that stands behind it. */
+static amct_status source_floats(const chain *c, const amct_tensor *tensor,
+                                 amct_arena *scratch, const float **values,
+                                 amct_error *err) {
+  const amct_node *node = NULL;
+  for (int i = 0; i < c->count && !node; i++)
+    if (is_stored(c->shaping[i])) node = c->shaping[i];
+  if (!node || !is_stored_type(tensor->dtype))
+    return amct_tensor_floats(tensor, scratch, values, c->source, err);
+  amct_stored stored;
+  const int64_t *q = NULL;
+  AMCT_TRY(read_stored(&stored, node, tensor->dtype, scratch, err));
+  AMCT_TRY(amct_tensor_ints(tensor, scratch, &q, c->source, err));
+  float *out = amct_arena_array(scratch, tensor->count + 1, sizeof *out);
+  if (!out) return amct_fail_memory(err);
+  amct_stored_floats(out, q, tensor->count, &stored);
+  *values = out;
+  return AMCT_OK;
 }
 
 amct_status amct_weight_floats(amct_edge edge, amct_arena *scratch, const float **values,
@@ -173,7 +258,7 @@ amct_status amct_weight_floats(amct_edge edge, amct_arena *scratch, const float 
                      "%s \"%s\" is not a constant: freeze the graph first", edge.node->op,
                      edge.node->name);
   AMCT_TRY(amct_const_tensor(c.source, &tensor, err));
-  AMCT_TRY(amct_tensor_floats(&tensor, scratch, values, c.source, err));
+  AMCT_TRY(source_floats(&c, &tensor, scratch, values, err));
   *shape = tensor.shape;
   for (int i = c.count; i-- > 0;)
     AMCT_TRY(apply(c.shaping[i], shape, scratch, values, err));

@@ -57,6 +57,7 @@ enum amct_library_field { LIBRARY_FUNCTION = 1 };
 #define AMCT_DTYPE_MAP(X) \
   X(FLOAT, 1, 4) X(DOUBLE, 2, 8) X(INT32, 3, 4) X(UINT8, 4, 1) X(INT16, 5, 2) \
   X(INT8, 6, 1) X(STRING, 7, 0) X(INT64, 9, 8) X(BOOL, 10, 1) X(BFLOAT16, 14, 2) \
+  X(QINT8, 11, 1) X(QUINT8, 12, 1) X(QINT16, 15, 2) X(QUINT16, 16, 2) \
   X(UINT16, 17, 2) X(HALF, 19, 2) X(RESOURCE, 20, 0) X(UINT32, 22, 4) X(UINT64, 23, 8)
 // clang-format on
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import amct_tensorflow as amct
 import models
-from test_deploy import attributes
+from test_deploy import attributes, away, constant
 from test_hostile import refused
 
 v1 = tf.compat.v1
@@ -329,3 +329,57 @@ def test_two_data_inputs_are_not_retrained():
     Path("config.json").write_text(json.dumps({"version": 1, "batch_num": 1, "mix/product": {}}))
     refused(amct.ConfigError, ["mix/product", "two data inputs"],
             amct.create_quant_retrain_model, graph, "config.json", "record.txt")  # fmt: skip
+
+
+# ---- weights stored in few bits ----
+
+
+def stored_weights(dtype, mode, narrow, low, high):
+    """A quantized constant behind Dequantize, as older tools shrink models."""
+    random = np.random.RandomState(len(mode))
+    bits = 8 * np.dtype(dtype.as_numpy_dtype).itemsize
+    least = -(2 ** (bits - 1)) if dtype.name.startswith("qint") else 0
+    q = random.randint(least, least + 2**bits, (3, 3, 2, 4))
+    tensor = tf.make_tensor_proto(q.astype({8: np.uint8, 16: np.uint16}[bits] if least == 0 else {8: np.int8, 16: np.int16}[bits]))
+    tensor.dtype = dtype.as_datatype_enum
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, (None, 5, 5, 2), name="x")
+        stored = graph.create_op("Const", [], [dtype], name="w", attrs={
+            "value": v1.AttrValue(tensor=tensor), "dtype": v1.AttrValue(type=dtype.as_datatype_enum)}).outputs[0]  # fmt: skip
+        attrs = attributes(T=dtype, mode=mode.encode())
+        if narrow:
+            attrs["narrow_range"] = v1.AttrValue(b=True)
+        w = graph.create_op("Dequantize", [stored, tf.constant(F32(low)), tf.constant(F32(high))], [tf.float32], name="floats",
+                            attrs=attrs).outputs[0]  # fmt: skip
+        tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME", name="conv")
+        tf.identity(graph.get_tensor_by_name("conv:0"), name="y")
+    return graph
+
+
+@pytest.mark.parametrize("low, high", [(-0.7, 1.1), (-1.3, 0.2), (0.1, 0.9)])
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("mode", ["MIN_COMBINED", "MIN_FIRST", "SCALED"])
+@pytest.mark.parametrize("dtype", [tf.quint8, tf.qint8, tf.quint16, tf.qint16], ids=lambda d: d.name)
+def test_weights_behind_dequantize(dtype, mode, narrow, low, high):
+    """What TensorFlow reads is what is quantized, in the live graph and in the pb."""
+    if narrow and tf.__version__ < "2":
+        pytest.skip("TensorFlow 1.15 has no narrow_range")
+    graph = stored_weights(dtype, mode, narrow, low, high)
+    pb = models.write_pb(graph.as_graph_def(), "model.pb")
+    feeds = {"x:0": np.random.RandomState(2).normal(0, 1, (3, 5, 5, 2)).astype(F32)}
+    amct.create_quant_config("config.json", graph)
+    amct.quantize_model(graph, "config.json", "record.txt")
+    with v1.Session(graph=graph) as session:
+        session.run("y:0", feeds)
+    with models.plain_session(models.load(pb)) as session:
+        weights = session.run("floats:0")
+    scales = np.array(models.read_record("record.txt")["conv"]["scale_w"], F32)
+    largest = np.abs(weights).max((0, 1, 2)) / F32(127)
+    assert np.array_equal(scales, np.where(largest > 0, largest, 1))
+    amct.save_model(pb, ["y"], "record.txt", "m")
+    nodes = nodes_of("m_quantized.pb")
+    assert not any(node.op == "Dequantize" for node in nodes.values())
+    stored = nodes[nodes[nodes["conv"].input[1]].input[0]]
+    scaled = (weights / scales).astype(F32)
+    assert np.array_equal(constant(stored), np.clip(away(scaled), -128, 127))
