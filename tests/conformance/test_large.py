@@ -49,6 +49,34 @@ def test_ten_thousand_layers():
     assert "FusedBatchNormV3" not in ops
 
 
+def wide_network():
+    """23 million weights: 90 MB in float32."""
+    random = np.random.RandomState(0)
+    x = v1.placeholder(tf.float32, (None, 8, 8, 256), name="x")
+    for i, (size, channels) in enumerate(((3, 1024), (3, 1024), (3, 1024))):
+        w = random.standard_normal((size, size, int(x.shape[-1]), channels)).astype(np.float32)
+        x = tf.nn.conv2d(x, w, strides=[1, 2, 2, 1], padding="SAME", name="layer{}/conv".format(i))
+        x = tf.nn.relu(tf.nn.bias_add(x, random.standard_normal(channels).astype(np.float32)))
+    w = random.standard_normal((1024, 1400)).astype(np.float32)
+    tf.matmul(tf.reshape(x, [-1, 1024]), w, name="fc")
+
+
+def test_a_model_of_90_megabytes():
+    """At most 24 MB: each weight once, as int8, and nothing else of that size."""
+    graph = models.graph_of(wide_network)
+    pb = models.write_pb(graph.as_graph_def(), "model.pb")
+    assert 90e6 < os.path.getsize(pb) < 95e6
+    names = ["layer{}/conv".format(i) for i in range(3)] + ["fc"]
+    Path("record.txt").write_text(record_of((name, "0.05") for name in names))
+    amct.convert_model(pb, ["fc"], "record.txt", "m")
+    assert os.path.getsize("m_quantized.pb") <= 24e6
+    quantized = v1.GraphDef.FromString(Path("m_quantized.pb").read_bytes())
+    stored = [n.attr["value"].tensor for n in quantized.node if n.op == "Const"]
+    large = [t for t in stored if len(t.tensor_content) > 1 << 16]
+    assert len(large) == 4 and all(t.dtype == tf.int8.as_datatype_enum for t in large)
+    assert sum(len(t.tensor_content) for t in large) * 4 <= os.path.getsize(pb)
+
+
 def test_names_of_64_kilobytes():
     prefix = "scope/" + "x" * 65_000 + "/"
     definition, last = chain(2, prefix)
