@@ -252,6 +252,7 @@ static amct_status deploy_data(amct_deployer *d, amct_error *err) {
     AMCT_TRY(amct_deploy_data(d, &d->jobs.at[i], err));
   for (size_t i = 0; i < d->tensors.count; i++)
     AMCT_TRY(amct_deploy_tensor(d, &d->tensors.at[i], err));
+  AMCT_TRY(amct_deploy_share(d, err));
   return amct_edits_apply(d->edits, err);
 }
 

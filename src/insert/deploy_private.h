@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Private to deploy.c, deploy_data.c and deploy_weights.c. */
+/* Private to deploy.c and what stands beside it. */
 #ifndef AMCT_DEPLOY_PRIVATE_H
 #define AMCT_DEPLOY_PRIVATE_H
 
@@ -50,6 +50,8 @@ AMCT_NODISCARD amct_status amct_deploy_weights(amct_deployer *d, amct_job *j,
 /** The bias of the BiasAdd behind the layer in units of scale_d*scale_w. */
 AMCT_NODISCARD amct_status amct_deploy_bias(amct_deployer *d, const amct_job *j,
                                             amct_error *err);
+/** int8 weights that came out equal of one original are read from one constant. */
+AMCT_NODISCARD amct_status amct_deploy_share(amct_deployer *d, amct_error *err);
 /** What a layer reads, in the graph as it is by now. */
 AMCT_NODISCARD amct_status amct_deploy_data(amct_deployer *d, const amct_job *j,
                                             amct_error *err);

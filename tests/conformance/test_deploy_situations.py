@@ -147,6 +147,7 @@ class Case:
     """A graph around one or two layers, and what it must give."""
 
     def __init__(self, kind, form, situation, biased, seed):
+        self.apart = F32(1.5 if seed else 1)  # factors of a shared weight
         random = np.random.RandomState(hash_of(kind, form, situation, biased, seed))
         self.situation, self.form = situation, form
         self.first, self.second = (Layer(kind, random, biased, form) for _ in range(2))
@@ -176,7 +177,7 @@ class Case:
     def make_shared_weight(self, x):
         """Or a shared second input; each with factors of its own."""
         self.names = ["layer/op", "other/op"]
-        self.second.w, self.second.scale_w = self.first.w, self.first.scale_w * F32(1.5)
+        self.second.w, self.second.scale_w = self.first.w, self.first.scale_w * self.apart
         if self.first.kind in TENSORS:
             w = None
         else:
@@ -306,6 +307,19 @@ def convert(case, prefix="m"):
     return v1.GraphDef.FromString(Path(prefix + "_quantized.pb").read_bytes())
 
 
+def check_weights(definition, case, kind):
+    """Weights once, as int8; twice where two layers have different factors."""
+    wanted = len(case.names) if case.situation != "shared weight" or case.apart != 1 else 1
+    found = [n for n in definition.node if n.op == "AscendWeightQuant"]
+    assert len(found) == (0 if kind in UNBIASED + VARYING else wanted)
+    values = {n.name: n.attr["value"].tensor for n in definition.node if n.op == "Const"}
+    assert sum(t.dtype == tf.int8.as_datatype_enum for t in values.values()) == 2 * len(found)
+    if found:
+        size = case.first.w.size
+        floats = [n for n, t in values.items() if t.dtype == tf.float32.as_datatype_enum and tf.make_ndarray(t).size == size]
+        assert not floats, floats
+
+
 def check_ops(definition, kind, names, same_data):
     """What must be there, and nothing twice."""
     ops = [node.op for node in definition.node]
@@ -325,6 +339,7 @@ def test_layer(kind, form, situation, biased, seed):
     case = Case(kind, form, situation, biased, seed)
     definition = convert(case)
     check_ops(definition, kind, case.names, situation == "shared input")
+    check_weights(definition, case, kind)
     if form == "NCHW":
         twin = Case(kind, form, situation, biased, seed)
         twin.form = twin.first.form = twin.second.form = "NHWC"
