@@ -44,7 +44,8 @@ class Sums(ctypes.Structure):
 @pytest.fixture(scope="module")
 def library():
     loaded = ctypes.CDLL(str(Path(os.environ["AMCT_PROBE"]).parent / "libamct_integer.so"))
-    for name in ("integer_conv", "integer_depthwise", "integer_transposed", "integer_pool", "integer_add_bias"):
+    for name in ("integer_conv", "integer_depthwise", "integer_transposed", "integer_pool", "integer_add_bias",
+                 "integer_product"):
         getattr(loaded, name).restype = ctypes.c_bool
     return loaded
 
@@ -277,6 +278,108 @@ def test_equal_below_2_to_24(kind, low, library):
         per_channel += layer.scales.size > 1
     assert per_channel == (len(found) // 2 if "MatMul" not in kind and KINDS[kind][5] else 0)
     assert sum(layer.bias is not None for layer, _, _ in found) == (len(found) // 2 if KINDS[kind][5] else 0)
+
+
+# ---- two data inputs, input tensors ----
+
+
+class Matrices(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("batch", "rows", "inner", "columns")] + [("turned", ctypes.c_bool)]
+
+
+def steps_of(library, x, quant):
+    """int8 of what an AscendQuant reads."""
+    q, offset = np.empty(x.shape, np.int8), int(quant.attr["offset"].f)
+    scale = ctypes.c_float(quant.attr["scale"].f)
+    library.integer_quantize(at(q), at(x), ctypes.c_size_t(x.size), scale, ctypes.c_int32(offset))
+    return q, offset
+
+
+def quantized(build, feeds, outputs, tensors=()):
+    """Nodes of the quantized graph and its values by name, calibrated on the feeds."""
+    graph = models.graph_of(build)
+    pb = models.write_pb(graph.as_graph_def(), "net.pb")
+    amct.create_quant_config("config.json", graph)
+    config = json.loads(Path("config.json").read_text())
+    config["tensor_quantize"] = [{"layer_name": name, "input_index": index} for name, index in tensors]
+    Path("config.json").write_text(json.dumps(config))
+    amct.quantize_model(graph, "config.json", "record.txt")
+    with v1.Session(graph=graph) as session:
+        session.run([name + ":0" for name in outputs], feeds)
+    amct.save_model(pb, outputs, "record.txt", "out")
+    nodes = {n.name: n for n in v1.GraphDef.FromString(Path("out_quantized.pb").read_bytes()).node}
+    names = [n.name for n in nodes.values() if n.op not in ("Placeholder", "Const")] + [f[:-2] for f in feeds]
+    with v1.Session(graph=models.load("out_quantized.pb")) as session:
+        values = session.run([name + ":0" for name in names], feeds)
+    return nodes, dict(zip(names, values))
+
+
+@pytest.mark.parametrize("inner, exact", [(40, True), (3000, False)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_of_two_data_inputs(turned, inner, exact, library):
+    random = np.random.RandomState(inner)
+    low = -1 if exact else 0.5
+    feeds = {"a:0": make(random, low, 2, 2, 5, inner), "b:0": make(random, low, 1, 2, *((6, inner) if turned else (inner, 6)))}
+
+    def build():
+        a, b = (v1.placeholder(tf.float32, (None,) + feeds[name].shape[1:], name=name[0]) for name in ("a:0", "b:0"))
+        tf.nn.relu(tf.matmul(a, b, transpose_b=turned, name="net/product"), name="y")
+
+    nodes, values = quantized(build, feeds, ["y"])
+    (layer,) = [n for n in nodes.values() if n.op.startswith("BatchMatMul")]
+    (dequant,) = [n for n in nodes.values() if n.op == "AscendDequant"]
+    quants = [nodes[name] for name in layer.input]
+    (p, _), (q, _) = (steps_of(library, values[quant.input[0]], quant) for quant in quants)
+    y = values[dequant.name]
+    total, reach = np.empty(y.shape, np.int32), np.empty(y.shape, np.int64)
+    size = Matrices(2, 5, inner, 6, turned)
+    assert library.integer_product(ctypes.byref(Sums(at(total), at(reach))), at(p), at(q), ctypes.byref(size))
+    scale = (constant(nodes[dequant.input[1]]) & 0xFFFFFFFF).astype(np.uint32).view(F32)
+    record = models.read_record("record.txt")["net/product"]
+    assert scale == F32(record["scale_d"][0]) * F32(record["scale_w"][0])
+    expected = np.empty(y.shape, F32)
+    library.integer_dequantize(at(expected), at(total), ctypes.c_size_t(y.size), at(scale), ctypes.c_size_t(1))
+    assert (reach.max() < EXACT) == exact
+    if exact:
+        np.testing.assert_array_equal(y, expected)
+    else:
+        assert np.all(np.abs(y.astype(float) - expected) <= scale * reach * (inner + 2) * 2.0**-24)
+
+
+@pytest.mark.parametrize("low", [-2.0, 0.1], ids=["signed", "positive"])
+def test_input_tensors(low, library):
+    """MaxPool of int8, and the sum of two int8 tensors in float32."""
+    x = make(np.random.RandomState(5), low, 2, 2, *IMAGE, 5)
+
+    def build():
+        given = v1.placeholder(tf.float32, (None,) + x.shape[1:], name="x")
+        tf.nn.max_pool2d(given, [1, 3, 2, 1], [1, 2, 2, 1], "SAME", name="net/pool")
+        tf.add(tf.tanh(given), given, name="net/sum")
+        tf.nn.avg_pool2d(tf.nn.relu(given), 2, 2, "SAME", name="z")
+
+    outputs = ["net/pool", "net/sum", "z"]
+    nodes, values = quantized(build, {"x:0": x}, outputs, [("net/pool", 0), ("net/sum", 0), ("net/sum", 1)])
+
+    def source(name, index):
+        anti = nodes[nodes[name].input[index]]
+        assert anti.op == "AscendAntiQuant"
+        quant = nodes[anti.input[0]]
+        q, offset = steps_of(library, values[quant.input[0]], quant)
+        return q, offset, anti.attr["scale"].f
+
+    def real(q, offset, scale):
+        y = np.empty(q.shape, F32)
+        library.integer_antiquantize(at(y), at(q), ctypes.c_size_t(q.size), ctypes.c_int32(offset), ctypes.c_float(scale))
+        return y
+
+    q, offset, scale = source("net/pool", 0)
+    y = values["net/pool"]
+    window = window_of(spatial(y.shape), spatial(x.shape), [1, 3, 2], [1, 2, 2], [1] * 3, True)
+    window.batch, window.in_channels[0] = x.shape[0], x.shape[-1]
+    largest = np.empty(y.shape, np.int8)
+    library.integer_max_pool(at(largest), at(q), ctypes.byref(window))
+    np.testing.assert_array_equal(y, real(largest, offset, scale))
+    np.testing.assert_array_equal(values["net/sum"], real(*source("net/sum", 0)) + real(*source("net/sum", 1)))
 
 
 def check_above(kind, found, library):

@@ -141,6 +141,40 @@ bool integer_transposed(const integer_sums *sums, const int8_t *q, int32_t offse
   return fits;
 }
 
+bool integer_product(const integer_sums *sums, const int8_t *a, const int8_t *b,
+                     const integer_matrices *size) {
+  const size_t rows = (size_t)size->rows, inner = (size_t)size->inner;
+  const size_t columns = (size_t)size->columns;
+  bool fits = true;
+  for (size_t i = 0; i < (size_t)size->batch * rows * columns; i++) {
+    const size_t batch = i / (rows * columns), row = i / columns % rows;
+    const size_t column = i % columns;
+    const int8_t *left = a + (batch * rows + row) * inner;
+    const int8_t *right = b + batch * inner * columns;
+    total t = {0, 0};
+    for (size_t k = 0; k < inner; k++)
+      add(&t, (int64_t)left[k] *
+                  right[size->turned ? column * inner + k : k * columns + column]);
+    fits = store(sums, i, t) && fits;
+  }
+  return fits;
+}
+
+void integer_max_pool(int8_t *y, const int8_t *q, const integer_window *window) {
+  const size_t channels = (size_t)window->in_channels;
+  const size_t places = (size_t)window->batch * volume(window->out);
+  for (size_t i = 0; i < places * channels; i++) {
+    const place at = place_of(i / channels, window->out);
+    y[i] = INT8_MIN;
+    for (size_t tap = 0; tap < volume(window->kernel); tap++) {
+      size_t from;
+      if (!find_input(window, at, tap, &from)) continue;
+      const int8_t value = q[from * channels + i % channels];
+      if (value > y[i]) y[i] = value;
+    }
+  }
+}
+
 bool integer_pool(const integer_sums *sums, int32_t *counts, const int8_t *q,
                   int32_t offset, const integer_window *window) {
   const size_t channels = (size_t)window->in_channels;
@@ -178,6 +212,12 @@ void integer_dequantize(float *y, const int32_t *sum, size_t count, const float 
                         size_t channels) {
   for (size_t i = 0; i < count; i++)
     y[i] = (float)sum[i] * scale[i % channels];
+}
+
+void integer_antiquantize(float *y, const int8_t *q, size_t count, int32_t offset,
+                          float scale) {
+  for (size_t i = 0; i < count; i++)
+    y[i] = (float)(q[i] - offset) * scale;
 }
 
 void integer_dequantize_mean(float *y, const int32_t *sum, const int32_t *counts,

@@ -49,6 +49,16 @@ bool integer_depthwise(const integer_sums *sums, const int8_t *q, int32_t offset
  * channels]. */
 bool integer_transposed(const integer_sums *sums, const int8_t *q, int32_t offset,
                         const int8_t *w, const integer_window *window);
+/** Products of two data tensors, a [batch, rows, inner] and b [batch, inner, columns],
+ * or, turned, [batch, columns, inner]; neither has an offset. */
+typedef struct integer_matrices {
+  int32_t batch, rows, inner, columns;
+  bool turned;
+} integer_matrices;
+bool integer_product(const integer_sums *sums, const int8_t *a, const int8_t *b,
+                     const integer_matrices *size);
+/** The largest of each window, padding left out. */
+void integer_max_pool(int8_t *y, const int8_t *q, const integer_window *window);
 /** Sums over the window, and how many elements are in it, padding left out. */
 bool integer_pool(const integer_sums *sums, int32_t *counts, const int8_t *q,
                   int32_t offset, const integer_window *window);
@@ -60,6 +70,9 @@ bool integer_add_bias(const integer_sums *sums, size_t count, const int32_t *bia
 /** y = float32(sum) * scale[i mod channels]. */
 void integer_dequantize(float *y, const int32_t *sum, size_t count, const float *scale,
                         size_t channels);
+/** y = float32(q - offset) * scale. */
+void integer_antiquantize(float *y, const int8_t *q, size_t count, int32_t offset,
+                          float scale);
 /** The mean, rounded once, times the area of the whole window and scale in float32, over
  * the area. */
 void integer_dequantize_mean(float *y, const int32_t *sum, const int32_t *counts,
