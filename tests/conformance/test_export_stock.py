@@ -13,6 +13,7 @@ import tensorflow as tf
 import amct_tensorflow as amct
 import models
 import random_nets
+import test_deploy_situations
 from test_flow_control import looping
 from test_flow_live import old_control_flow
 from test_ops import F32, MAKERS, assert_bits, node, numbers, quant
@@ -157,6 +158,23 @@ def test_shifts(shift, tmp_path):
     compare("shifted_quantized.pb", tensors_of("shifted_quantized.pb"), {"x:0": random_nets.pictures(5)})
 
 
+@pytest.mark.parametrize("kind, form, situation, biased", test_deploy_situations.CASES)
+def test_every_kind_in_every_situation(kind, form, situation, biased):
+    """NCHW too, which the stock ops have to spell out; its convolutions run as NHWC."""
+    case = test_deploy_situations.Case(kind, form, situation, biased, 1)
+    test_deploy_situations.convert(case)
+    amct.export_stock("m_quantized.pb", "m")
+    for name in ("quantized", "stock"):
+        definition = v1.GraphDef.FromString(Path("m_{}.pb".format(name)).read_bytes())
+        if form == "NCHW":
+            definition = test_deploy_situations.channels_last(definition, case.x.ndim)
+        models.write_pb(definition, name + ".pb")
+    feed, fetches = {"x:0": case.given(case.x)}, [case.outputs[0] + ":0"]
+    (wanted,), (found,) = (run_pb(name + ".pb", fetches, feed) for name in ("quantized", "stock"))
+    assert not set(ops_of("stock.pb").values()) & set(OURS)
+    assert_bits(found, wanted, fetches[0])
+
+
 def calibrated(graph, outputs, feed, batch_num):
     """Path of the quantized pb of a graph that one run calibrates."""
     pb = models.write_pb(graph.as_graph_def(), "model.pb")
@@ -225,6 +243,39 @@ def test_runs_without_the_package(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "AMCT"))}
     subprocess.check_call([sys.executable, "-c", ALONE, "net_stock.pb"], env=environment)
     assert_bits(np.load("alone.npy"), run_pb(quantized, "y:0", {"x:0": np.load("x.npy")}), "y")
+
+
+ON_GPU = """
+import sys, numpy as np, tensorflow as tf
+v1 = tf.compat.v1
+gpus = [d.name for d in tf.config.experimental.list_physical_devices("GPU")]
+if not gpus:
+    sys.exit("no GPU that TensorFlow " + tf.__version__ + " can use")
+if hasattr(tf.config.experimental, "enable_tensor_float_32_execution"):
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+graph_def = v1.GraphDef.FromString(open(sys.argv[1], "rb").read())
+with tf.Graph().as_default() as graph:
+    with tf.device("/GPU:0"):
+        tf.import_graph_def(graph_def, name="")
+    with v1.Session(graph=graph, config=v1.ConfigProto(allow_soft_placement=True)) as session:
+        np.save("gpu.npy", session.run("y:0", {"x:0": np.load("x.npy")}))
+"""
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_on_a_gpu(seed, tmp_path):
+    """Where there is one; sums of integers are exact in any order, what floats lie between is not."""
+    _, quantized = random_nets.quantize(seed, tmp_path / "net")
+    amct.export_stock(quantized, "net")
+    np.save("x.npy", random_nets.pictures(9))
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run([sys.executable, "-c", ON_GPU, "net_stock.pb"], env=environment, stderr=subprocess.PIPE,
+                          universal_newlines=True)  # fmt: skip
+    if "no GPU that TensorFlow" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr
+    wanted = run_pb(quantized, "y:0", {"x:0": np.load("x.npy")})
+    np.testing.assert_allclose(np.load("gpu.npy"), wanted, rtol=1e-2, atol=1e-2 * np.abs(wanted).max())
 
 
 @pytest.mark.skipif(tf.__version__.startswith("1."), reason="TensorFlow 1.15 has no jit_compile")
