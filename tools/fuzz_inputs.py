@@ -111,13 +111,16 @@ def dictionary_text(words: List[str]) -> str:
 
 
 def record_of(expected: str) -> str:
-    """A record for the layers that a golden case lists."""
+    """A record for the layers that a golden case lists, and for the input tensors."""
     text = ""
-    for name, channels in re.findall(r"^layer: (\S+) .*?(-?\d+) channels", expected, re.MULTILINE):
+    found = re.findall(r"^layer: (\S+) .*?(-?\d+) channels(, second)?", expected, re.MULTILINE)
+    tensors = re.findall(r"^(\S+) = (?:MaxPool|Add|AddV2)\(", expected, re.MULTILINE)
+    for name, channels, second in found + [(name + ":0", "-1", "") for name in tensors]:
         per_tensor = "{} per tensor".format(name) in expected
-        scales = 0 if int(channels) < 0 else 1 if per_tensor else int(channels)
-        text += 'record {{\n  key: "{}"\n  value {{\n    scale_d: 0.5\n    offset_d: -3\n'.format(
-            name
+        scales = 1 if second else 0 if int(channels) < 0 else 1 if per_tensor else int(channels)
+        offset = 0 if second else -3
+        text += 'record {{\n  key: "{}"\n  value {{\n    scale_d: 0.5\n    offset_d: {}\n'.format(
+            name, offset
         )
         text += "    scale_w: 1\n" * scales + "    offset_w: 0\n" * scales + "  }\n}\n"
     return text

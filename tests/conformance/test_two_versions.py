@@ -6,7 +6,6 @@ The other TensorFlow is a subprocess: AMCT_TF1_PYTHON, or .venv-tf1 of this chec
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from conftest import ROOT
 v1 = tf.compat.v1
 
 RUN = """
-import sys
 import numpy as np
 import tensorflow as tf
 import amct_tensorflow

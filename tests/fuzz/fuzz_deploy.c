@@ -10,6 +10,7 @@
 #include "insert/deploy.h"
 #include "insert/stock.h"
 #include "insert/training.h"
+#include "op/tensors.h"
 
 enum { SKIPPED_MAX = 16 };
 
@@ -90,6 +91,18 @@ static void make_stock(const flow *f) {
   FUZZ_CHECK(amct_layers_quantized(f->graph) == NULL, "ops of ours");
 }
 
+/* Input tensors with factors. */
+static size_t count_tensors(const flow *f) {
+  size_t count = 0;
+  for (size_t i = 0; i < f->record.layers.count; i++) {
+    const amct_factors *factors = &f->record.layers.at[i];
+    amct_node *node;
+    uint64_t input;
+    count += factors->has_data && amct_tensor_find(f->graph, factors->key, &node, &input);
+  }
+  return count;
+}
+
 static void deploy(flow *f) {
   const amct_deploy_options options = {.module = "fuzz",
                                        .record_path = "record",
@@ -98,11 +111,13 @@ static void deploy(flow *f) {
   amct_error err = {0};
   amct_buffer bytes = {0};
   size_t quantized = 0;
+  const size_t tensors = count_tensors(f);
   const bool done = fuzz_succeeded(
       amct_deploy(f->plan, &f->layers, &f->record, &options, &quantized, &err), &err);
   err = (amct_error){0};
   FUZZ_CHECK(amct_graph_verify(f->graph, &err) == AMCT_OK, err.text);
-  FUZZ_CHECK((amct_layers_quantized(f->graph) != NULL) == (done && quantized > 0),
+  FUZZ_CHECK((amct_layers_quantized(f->graph) != NULL) ==
+                 (done && quantized + tensors > 0),
              "quantization ops");
   for (size_t i = 0; i < f->outputs.count; i++)
     FUZZ_CHECK(amct_graph_find(f->graph, f->outputs.at[i]) != NULL, f->outputs.at[i]);

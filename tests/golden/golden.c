@@ -85,6 +85,7 @@ static void print_layers(const amct_layers *layers, amct_buffer *out) {
     amct_buffer_format(out, "layer: %s %s, %lld channels", l->node->name,
                        l->grid == AMCT_PER_CHANNEL ? "per channel" : "per tensor",
                        (long long)l->channels);
+    if (l->second.node) amct_buffer_format(out, ", second %s", l->second.node->name);
     if (l->bias) amct_buffer_format(out, ", bias %s", l->bias->name);
     amct_buffer_text(out, "\n");
   }
