@@ -20,6 +20,7 @@ from conftest import ROOT
 v1 = tf.compat.v1
 
 RUN = """
+import sys
 import numpy as np
 import tensorflow as tf
 import amct_tensorflow
