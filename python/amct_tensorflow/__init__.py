@@ -31,6 +31,7 @@ from ._retrain import (
     freeze_quant_retrain_model,
     save_quant_retrain_model,
 )
+from ._sources import freeze
 from .errors import (
     AmctError,
     ArgumentError,
@@ -61,6 +62,7 @@ __all__ = [
     "create_quant_retrain_config",
     "create_quant_retrain_model",
     "export_stock",
+    "freeze",
     "freeze_quant_retrain_model",
     "inspect",
     "quantize_model",

@@ -44,10 +44,12 @@ def freeze_function(function: Any, outputs: List[str]) -> Frozen:
     return Frozen(definition, [tensor.op.name for tensor in frozen.inputs], outputs)
 
 
-def only(definition: Any, outputs: List[str]) -> Any:
-    """What the outputs need, and the placeholders; no control edges from what goes."""
+def only(definition: Any, outputs: List[str], inputs: bool = True) -> Any:
+    """What the outputs need, and the placeholders unless `inputs` is False; no devices."""
     nodes = {node.name: node for node in definition.node}
-    waiting = outputs + [node.name for node in definition.node if node.op == "Placeholder"]
+    waiting = list(outputs)
+    if inputs:
+        waiting += [node.name for node in definition.node if node.op == "Placeholder"]
     needed = set()
     while waiting:
         name = waiting.pop()
@@ -84,7 +86,7 @@ def freeze_keras(model: Any) -> Frozen:
 
 def freeze_saved_model(folder: str, signature: str = "serving_default") -> Frozen:
     """Of one signature of a SavedModel."""
-    loaded = tf.saved_model.load(folder)
+    loaded = tf.compat.v2.saved_model.load(folder)
     if signature not in loaded.signatures:
         raise errors.GraphError(
             "{}: it has no signature {!r}, but {}".format(

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from typing import Any, List, NamedTuple, Optional
 
-from . import _core, _freeze, _keras, _live, errors
+from . import _core, _files, _freeze, _keras, _live, errors
 from ._ops import tf, v1
 
 
@@ -58,29 +58,7 @@ def _leave_out(config_file: str, layers: List[str]) -> None:
     with open(config_file, encoding="utf-8") as file:
         config = json.load(file)
     kept = {name: value for name, value in config.items() if name not in layers}
-    _write(config_file, json.dumps(kept, indent=4, separators=(",", ":")).encode("utf-8"))
-
-
-def _write(path: str, data: bytes) -> None:
-    """A file, whole or not at all."""
-    try:
-        folder = os.path.dirname(os.path.abspath(path))
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(data)
-        try:
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except OSError:
-            os.unlink(file.name)
-            raise
-    except OSError as error:
-        raise errors.FileError("{}: {}".format(path, error.strerror)) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    _files.write(config_file, json.dumps(kept, indent=4, separators=(",", ":")).encode("utf-8"))
 
 
 def _refuse_retrained(model: Any) -> None:
@@ -134,8 +112,7 @@ def freeze(model: Any, pb_model: str) -> List[str]:
     with v1.Session(graph=graph) as session:
         session.run(next(op for op in added.operations if op.type == "RetrainRecord"))
     definition = _freeze.only(graph.as_graph_def(), frozen.outputs)
-    os.makedirs(os.path.dirname(os.path.abspath(pb_model)), exist_ok=True)
-    _write(pb_model, definition.SerializeToString(deterministic=True))
+    _files.write(pb_model, definition.SerializeToString(deterministic=True))
     return frozen.outputs
 
 
