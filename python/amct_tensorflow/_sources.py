@@ -15,6 +15,7 @@ from ._ops import tf, v1
 SERVING = "serving_default"
 _KERAS_FILES = (".keras", ".h5", ".hdf5")
 _META = ".meta"
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt")
 _OLD = tf.__version__.startswith("1.")
 _KINDS = (
     "the folder of a SavedModel, a Keras model or its file (.keras, .h5), or a checkpoint with its "
@@ -92,10 +93,9 @@ def freeze(
 
 def frozen_model(model: str, folder: str, outputs: List[str]) -> Tuple[str, List[str]]:
     """For command lines: a pb, `model` itself or one in `folder`, and the names of its outputs."""
-    if os.path.isfile(model) and not model.endswith(_KERAS_FILES + (_META,)):
+    named = model.endswith(_KERAS_FILES + (_META,)) or os.path.basename(model) in _SAVED_MODEL
+    if not (named or os.path.isdir(model) or is_checkpoint(model)):
         return model, outputs
-    if not os.path.isdir(model) and not is_checkpoint(model) and not os.path.exists(model):
-        raise errors.FileError("{}: No such file or directory".format(model))
     path = os.path.join(folder, "frozen.pb")
     return path, freeze(model, path, outputs)
 
@@ -135,8 +135,11 @@ def _quiet() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
+    """What TensorFlow says, without where in Python the node was made."""
     text = str(getattr(error, "message", None) or error).strip() or type(error).__name__
-    return text.split("\n")[0]
+    lines = text.split("\n")
+    nodes = [i for i, line in enumerate(lines[:-1]) if line.startswith("Node: ")]
+    return lines[nodes[-1] + 1 if nodes else 0]
 
 
 def check(definition: Any, label: str) -> None:
@@ -191,7 +194,7 @@ def _opened(source: Any, label: str, signature: str) -> Any:
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError("source must be a path or a Keras model, not " + type(source).__name__)
     path = os.path.normpath(_arguments.text("source", os.fspath(source)))
-    if os.path.basename(path) in ("saved_model.pb", "saved_model.pbtxt"):
+    if os.path.basename(path) in _SAVED_MODEL:
         path = os.path.dirname(path) or "."
     if path.endswith(_META):
         return _of_checkpoint(path[: -len(_META)], label)
@@ -318,9 +321,7 @@ def _formed(label: str) -> Iterator[None]:
 
 
 def _of_folder(path: str, label: str, signature: str) -> Any:
-    if not any(
-        os.path.isfile(os.path.join(path, name)) for name in ("saved_model.pb", "saved_model.pbtxt")
-    ):
+    if not any(os.path.isfile(os.path.join(path, name)) for name in _SAVED_MODEL):
         latest = v1.train.latest_checkpoint(path)
         hint = "; its latest checkpoint is " + latest if latest else ""
         raise errors.FormatError(

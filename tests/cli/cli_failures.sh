@@ -26,4 +26,8 @@ try record --compare none.txt bad.txt
 try diff net.pb none.pb
 try diff bad.pb net.pb
 try inspect --model $'no\nsuch\033[2Jfile'
+mkdir -p saved
+touch saved/saved_model.pb net.keras net.h5 ckpt.meta
+for model in saved saved/saved_model.pb net.keras net.h5 ckpt.meta; do try inspect --model "$model"; done
+rm -r saved net.keras net.h5 ckpt.meta
 ls

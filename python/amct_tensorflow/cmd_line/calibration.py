@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _arguments, _core, create_quant_config, quantize_model, save_model
 from .._ops import tf, v1
+from .._sources import frozen_model
 from ..errors import ArgumentError, FileError, FormatError
 from . import options, samples
 from .pictures import preparation
@@ -210,16 +211,32 @@ def _of_data(values: Dict[str, str], graph: Any) -> Run:
     return run
 
 
+@contextlib.contextmanager
+def frozen(values: Dict[str, str], command: str) -> Iterator[Tuple[str, List[str], List[str]]]:
+    """The pb of --model, frozen now if it is none yet; its output tensors, and their nodes."""
+    tensors, nodes = tensor_names(values, command)
+    ports = [name.rpartition(":")[2] for name in tensors]
+    with tempfile.TemporaryDirectory(prefix="amct_") as folder:
+        model, nodes = frozen_model(values["model"], folder, nodes)
+        yield model, ["{}:{}".format(node, port) for node, port in zip(nodes, ports)], nodes
+
+
 def run(values: Dict[str, str]) -> None:
     """The whole command."""
-    tensors, nodes = tensor_names(values, _COMMAND)
     _arguments.path("--save_path", values["save_path"], suffix="_quantized.pb")
     if "record_file" in values:
         _arguments.path("--record_file", values["record_file"])
     asked = _batch_count(values)
     if "feature" in values:
         _core.write_log(_WARNING, _MODULE, "--feature changes nothing here")
-    graph = _load(values["model"])
+    with frozen(values, _COMMAND) as (model, tensors, nodes):
+        _quantize(values, asked, model, tensors, nodes)
+
+
+def _quantize(
+    values: Dict[str, str], asked: Optional[int], model: str, tensors: List[str], nodes: List[str]
+) -> None:
+    graph = _load(model)
     for name in tensors:
         _tensor(graph, name, "outputs")
     evaluator = values.get("evaluator")
@@ -230,7 +247,7 @@ def run(values: Dict[str, str]) -> None:
         quantize_model(graph, config, record, nodes)
         calibrate(graph, tensors, batch_num)
         with _kept(record, values.get("record_file")):
-            save_model(values["model"], nodes, record, values["save_path"])
+            save_model(model, nodes, record, values["save_path"])
 
 
 @contextlib.contextmanager

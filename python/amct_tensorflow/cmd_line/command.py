@@ -12,8 +12,8 @@ from . import calibration, options
 
 
 def _convert(values: Dict[str, str]) -> None:
-    _, nodes = calibration.tensor_names(values, "convert")
-    convert_qat_model(values["model"], nodes, values["save_path"], values.get("record_file"))
+    with calibration.frozen(values, "convert") as (model, _, nodes):
+        convert_qat_model(model, nodes, values["save_path"], values.get("record_file"))
 
 
 _RUN = {"calibration": calibration.run, "convert": _convert}

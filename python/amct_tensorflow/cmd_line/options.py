@@ -58,7 +58,12 @@ COMMANDS = (
     ),
 )
 
-_MODEL = ("model", "needed", "M.pb", "the frozen model")
+_MODEL = (
+    "model",
+    "needed",
+    "M.pb",
+    "the frozen model; or a SavedModel's folder, a .keras or .h5 file, a checkpoint with .meta",
+)
 _SAVE = ("save_path", "needed", "P", "the first part of the names to write")
 _OUTPUTS = ("outputs", "needed", '"a:0;b:0"', "its output tensors")
 _RECORD = ("record_file", "optional", "R.txt", "keep the record of factors there")
