@@ -44,11 +44,11 @@ def freeze_function(function: Any, outputs: List[str]) -> Frozen:
     return Frozen(definition, [tensor.op.name for tensor in frozen.inputs], outputs)
 
 
-def only(definition: Any, outputs: List[str], inputs: bool = True) -> Any:
-    """What the outputs need, and the placeholders unless `inputs` is False; no devices."""
+def only(definition: Any, outputs: List[str], placeholders: bool = True) -> Any:
+    """What the outputs need, and the placeholders if asked to; no devices."""
     nodes = {node.name: node for node in definition.node}
     waiting = list(outputs)
-    if inputs:
+    if placeholders:
         waiting += [node.name for node in definition.node if node.op == "Placeholder"]
     needed = set()
     while waiting:

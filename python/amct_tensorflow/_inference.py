@@ -14,8 +14,15 @@ from ._ops import tf, v1
 from ._wiring import Wiring, tensor_of
 
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-_RANDOM = ("RandomUniform", "RandomStandardNormal", "TruncatedNormal")
-_RANDOM += ("StatelessRandomUniform", "StatelessRandomUniformV2", "StatelessRandomNormal")
+_RANDOM = (
+    "RandomUniform",
+    "RandomStandardNormal",
+    "TruncatedNormal",
+    "StatelessRandomUniform",
+    "StatelessRandomUniformV2",
+    "StatelessRandomNormal",
+    "StatelessRandomNormalV2",
+)
 _ASSIGN = {
     "Assign": 0,  # what is assigned: the value, or the variable and (+1, -1) times the value
     "AssignVariableOp": 0,

@@ -89,7 +89,7 @@ def create_model(model: Any, config_file: str, record_file: str) -> List[Any]:
     return added
 
 
-def freeze(model: Any, pb_model: str) -> List[str]:
+def freeze_retrained(model: Any, pb_model: str) -> List[str]:
     """Writes pb and record of a retrained model. Returns the names of the outputs."""
     if model not in _retrainings:
         raise errors.GraphError(

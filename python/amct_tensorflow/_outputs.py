@@ -8,12 +8,26 @@ from ._ops import tf
 from ._wiring import Wiring, tensor_of
 
 _SHOWN = 8
-_LOSSES = ("SoftmaxCrossEntropyWithLogits", "SparseSoftmaxCrossEntropyWithLogits", "L2Loss")
-_LOSSES += ("CTCLoss", "LogUniformCandidateSampler", "InTopK", "InTopKV2")
+_LOSSES = (
+    "SoftmaxCrossEntropyWithLogits",
+    "SparseSoftmaxCrossEntropyWithLogits",
+    "L2Loss",
+    "CTCLoss",
+    "LogUniformCandidateSampler",
+    "InTopK",
+    "InTopKV2",
+)
 # say nothing of the data's values
 _FORMS = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "ReadVariableOp")
-_DATA = ("Placeholder", "PlaceholderWithDefault", "IteratorGetNext", "OneShotIterator")
-_DATA += ("QueueDequeueV2", "QueueDequeueManyV2", "QueueDequeueUpToV2")
+_DATA = (
+    "Placeholder",
+    "PlaceholderWithDefault",
+    "IteratorGetNext",
+    "OneShotIterator",
+    "QueueDequeueV2",
+    "QueueDequeueManyV2",
+    "QueueDequeueUpToV2",
+)
 
 
 def choose(

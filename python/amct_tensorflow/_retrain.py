@@ -108,7 +108,7 @@ def freeze_quant_retrain_model(model: Any, pb_model: str) -> List[str]:
     """
     if not _keras_flow.is_model(model):
         raise TypeError("model must be a Keras model, not {}".format(type(model).__name__))
-    return _keras_flow.freeze(model, _arguments.path("pb_model", pb_model))
+    return _keras_flow.freeze_retrained(model, _arguments.path("pb_model", pb_model))
 
 
 def save_quant_retrain_model(

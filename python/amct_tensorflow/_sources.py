@@ -154,13 +154,13 @@ def check(definition: Any, label: str) -> None:
         if op.type in ("PyFunc", "PyFuncStateless", "EagerPyFunc") or any(
             tensor.dtype == tf.resource or tensor.dtype._is_ref_dtype for tensor in op.outputs
         ):
-            error = errors.UnsupportedError(
+            refused = errors.UnsupportedError(
                 '{}: {} "{}" lives in a process, as tables, iterators and variables do that are '
                 "assigned to, and no frozen graph can hold it: name outputs that do not need it, "
                 "or export the model without it".format(label, op.type, op.name)
             )
-            error.node = op.name
-            raise error
+            refused.node = op.name
+            raise refused
 
 
 _CALLS = ("If", "StatelessIf", "PartitionedCall", "StatefulPartitionedCall")

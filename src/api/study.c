@@ -17,23 +17,29 @@ static amct_status check_output(const amct_study *study, const char *name,
   return AMCT_OK;
 }
 
-/* What people have before it is frozen, as its path tells; NULL for anything else. */
-static const char *unfrozen(const char *path) {
+/* Refuses what people have before it is frozen, as its path tells. */
+static amct_status check_frozen(const char *path, amct_error *err) {
   static const char *const k_kinds[][2] = {
-      {".keras", "a Keras model"},        {".h5", "a Keras model"},
-      {".hdf5", "a Keras model"},         {".meta", "a checkpoint's meta graph"},
+      {"", "a folder"},
+      {".keras", "a Keras model"},
+      {".h5", "a Keras model"},
+      {".hdf5", "a Keras model"},
+      {".meta", "a checkpoint's meta graph"},
       {"saved_model.pb", "a SavedModel"},
   };
   struct stat info;
-  if (stat(path, &info) != 0) return NULL;
-  if (S_ISDIR(info.st_mode)) return "a folder";
+  if (stat(path, &info) != 0) return AMCT_OK; /* who opens it says why */
+  const bool folder = S_ISDIR(info.st_mode);
   const size_t length = strlen(path);
-  for (size_t i = 0; i < sizeof k_kinds / sizeof k_kinds[0]; i++) {
+  for (size_t i = !folder; i < sizeof k_kinds / sizeof k_kinds[0]; i++) {
     const size_t size = strlen(k_kinds[i][0]);
     if (length >= size && strcmp(path + length - size, k_kinds[i][0]) == 0)
-      return k_kinds[i][1];
+      return amct_fail(err, folder ? AMCT_IO : AMCT_BAD_FORMAT, NULL,
+                       "%s: %s, no frozen pb: amct_tensorflow.freeze, in Python, makes "
+                       "one of a SavedModel, a Keras model or a checkpoint",
+                       path, k_kinds[i][1]);
   }
-  return NULL;
+  return AMCT_OK;
 }
 
 static amct_status load(amct_study *study, const amct_source *source, const char *label,
@@ -64,12 +70,7 @@ amct_status amct_study_load(amct_study *study, const amct_source *source,
   amct_error wrong = {0};
   if (!source->data && (!source->path || !*source->path))
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "the path of the model is empty");
-  const char *kind = source->data ? NULL : unfrozen(source->path);
-  if (kind)
-    return amct_fail(err, AMCT_UNSUPPORTED, NULL,
-                     "%s: %s, no frozen pb: amct_tensorflow.freeze, in Python, makes one "
-                     "of a SavedModel, a Keras model or a checkpoint",
-                     label, kind);
+  if (!source->data) AMCT_TRY(check_frozen(source->path, err));
   if (load(study, source, label, &wrong) != AMCT_OK) return fail_file(label, &wrong, err);
   for (size_t i = 0; i < outputs.count; i++)
     AMCT_TRY(check_output(study, outputs.at[i], err));

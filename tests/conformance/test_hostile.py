@@ -84,7 +84,7 @@ def test_files_that_are_no_models(calibrated, kind):
 
 def test_a_saved_model_is_no_frozen_graph(calibrated):
     os.mkdir("folder.pb")
-    refused(OSError, ["folder.pb"], save, "folder.pb")
+    refused(OSError, ["folder.pb", "amct_tensorflow.freeze"], save, "folder.pb")
 
 
 def changed(change):

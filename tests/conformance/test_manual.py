@@ -102,6 +102,23 @@ keras.Sequential(
      keras.layers.Flatten(), keras.layers.Dense(10)]
 ).save("float.keras")
 ''',
+    "trained": '''
+def train():
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 28, 28, 1], name="input")
+        parameters = [v1.get_variable(name, [8], initializer=v1.ones_initializer()) for name in "gbmv"]
+        x = tf.nn.conv2d(x, v1.get_variable("conv", [3, 3, 1, 8]), [1, 2, 2, 1], "SAME")
+        x, mean, variance = v1.nn.fused_batch_norm(x, *parameters[:2], is_training=True)
+        for moving, value in zip(parameters[2:], (mean, variance)):
+            v1.assign_sub(moving, (moving - value) * 0.1)
+        y = tf.matmul(tf.reduce_mean(tf.nn.relu(x), [1, 2]), v1.get_variable("dense", [8, 10]), name="logits")
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, "trained")
+        v1.saved_model.simple_save(session, "exported", {"input": session.graph.get_tensor_by_name("input:0")}, {"logits": y})
+
+train()
+''',
     "fake_quant": '''
 with tf.Graph().as_default() as trained:
     x = tf.placeholder(tf.float32, [None, 8], name="input")
