@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -52,7 +53,8 @@ static amct_status read_model(amct_openvino *e, const amct_graph *graph,
                               amct_error *err) {
   amct_buffer bytes = {0};
   char path[64];
-  const int fd = memfd_create("amct.pb", MFD_CLOEXEC);
+  /* by number: memfd_create is in no glibc before 2.27 */
+  const int fd = (int)syscall(SYS_memfd_create, "amct.pb", MFD_CLOEXEC);
   if (fd < 0) return amct_fail_io(err, "the graph for OpenVINO", errno);
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   amct_status status = amct_graph_encode(graph, &bytes, err);
