@@ -198,5 +198,3 @@ def quantize(path, outputs, feeds):
     assert fusion_graphs.count_ops(quantized, "AscendDequant") > 0
     for got, want in zip(fusion_graphs.run(quantized, feeds, outputs), wanted):
         assert np.abs(got - want).max() < 0.2 * np.abs(want).max()
-
-
