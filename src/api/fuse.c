@@ -10,8 +10,10 @@ static const char k_module[] = "fuse_model";
 static amct_status fuse(amct_study *study, const char *pb_model, amct_strings outputs,
                         const char *path, amct_error *err) {
   const amct_source source = {.path = pb_model};
-  const amct_plan_options options = {
-      .outputs = outputs.at, .output_count = outputs.count, .do_fusion = true};
+  const amct_plan_options options = {.outputs = outputs.at,
+                                     .output_count = outputs.count,
+                                     .do_fusion = true,
+                                     .moves_data = true};
   AMCT_TRY(amct_study_load(study, &source, outputs, err));
   AMCT_TRY(amct_study_is_float(study, err));
   AMCT_TRY(amct_study_plan(study, &options, err));

@@ -166,6 +166,47 @@ amct_foldable amct_fold_check(const float *w, amct_weight_layout layout,
   return over ? AMCT_FOLD_OVERFLOWS : AMCT_FOLDABLE;
 }
 
+typedef struct input_sums {
+  const float *w;
+  amct_weight_layout layout, inputs;
+  const double *shift;
+} input_sums;
+
+/* Sums of `count` channels from `first` on. */
+static AMCT_NOINLINE void sum_inputs(double *sum, size_t first, size_t count,
+                                     const input_sums *s) {
+  const amct_weight_layout l = s->layout, in = s->inputs;
+  for (size_t o = 0; o < l.outer; o++)
+    for (size_t c = 0; c < count; c++) {
+      const size_t start = (o * l.channels + first + c) * l.inner;
+      for (size_t at = start; at < start + l.inner; at++)
+        sum[c] += (double)s->w[at] * s->shift[at / in.inner % in.channels];
+    }
+}
+
+amct_foldable amct_fold_shifts(float *bias, const float *w, amct_weight_layout layout,
+                               amct_weight_layout inputs, const double *shift,
+                               size_t *channel) {
+  const input_sums s = {w, layout, inputs, shift};
+  for (size_t first = 0; first < layout.channels; first += AMCT_CHANNEL_BLOCK) {
+    const size_t left = layout.channels - first;
+    const size_t count = left < AMCT_CHANNEL_BLOCK ? left : AMCT_CHANNEL_BLOCK;
+    double sum[AMCT_CHANNEL_BLOCK] = {0};
+    fenv_t saved;
+    amct_float_env_enter(&saved);
+    sum_inputs(sum, first, count, &s);
+    for (size_t c = 0; c < count; c++)
+      bias[first + c] = (float)sum[c];
+    amct_float_env_leave(&saved);
+    for (size_t c = 0; c < count; c++) {
+      if (fits_float(sum[c])) continue;
+      if (channel != NULL) *channel = first + c;
+      return AMCT_FOLD_OVERFLOWS;
+    }
+  }
+  return AMCT_FOLDABLE;
+}
+
 const char *amct_fold_kind_name(amct_fold_kind kind) {
   static const char *const names[AMCT_FOLD_KINDS] = {
       "bias", "batch_norm", "multiply", "divide", "add", "subtract", "subtract_from"};

@@ -80,6 +80,15 @@ amct_foldable amct_fold_check(const float *w, amct_weight_layout layout,
 amct_foldable amct_fold_weights(float *out, const float *w, amct_weight_layout layout,
                                 const double *factor, size_t *channel);
 
+/**
+ * What a norm before a layer adds to its output: bias[c] = float32(sum of w * shift[i])
+ * over the weights of output channel c, in double. `inputs` cuts the same weights by
+ * input channel i. AMCT_FOLD_OVERFLOWS names the output channel.
+ */
+amct_foldable amct_fold_shifts(float *bias, const float *w, amct_weight_layout layout,
+                               amct_weight_layout inputs, const double *shift,
+                               size_t *channel);
+
 /** Words for a reason, for logs: "variance + epsilon is not positive". Static storage. */
 const char *amct_foldable_text(amct_foldable reason);
 

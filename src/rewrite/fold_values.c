@@ -93,18 +93,54 @@ amct_status amct_weight_read(const amct_node *layer, amct_arena *scratch,
   return AMCT_OK;
 }
 
-/* Factor and shift of each channel. */
+/* Factor and shift of each channel, by `count` steps behind `bias` (may be NULL). */
 static amct_status run_steps(amct_folded *out, const amct_fold_ref *steps, size_t count,
-                             amct_arena *scratch, amct_error *err) {
-  const size_t channels = out->layout.channels;
+                             size_t channels, amct_arena *scratch, amct_error *err) {
   amct_fold_step *values = amct_arena_array(scratch, count + 1, sizeof *values);
   out->factor = amct_arena_array(scratch, channels, sizeof *out->factor);
   out->shift = amct_arena_array(scratch, channels, sizeof *out->shift);
   if (!values || !out->factor || !out->shift) return amct_fail_memory(err);
-  AMCT_TRY(amct_fold_read(values, steps, count, channels, scratch, err));
-  out->result =
-      amct_fold_run(values, count, channels, out->factor, out->shift, &out->channel);
+  values[0] = (amct_fold_step){.kind = AMCT_FOLD_BIAS, .bias = out->bias};
+  const size_t own = out->bias ? 1 : 0;
+  AMCT_TRY(amct_fold_read(values + own, steps, count, channels, scratch, err));
+  out->result = amct_fold_run(values, own + count, channels, out->factor, out->shift,
+                              &out->channel);
   return AMCT_OK;
+}
+
+/* Input channels are axis 2 of a filter. */
+static amct_weight_layout input_layout(const amct_shape *shape) {
+  return (amct_weight_layout){(size_t)shape->dims[0] * (size_t)shape->dims[1],
+                              (size_t)shape->dims[2], (size_t)shape->dims[3]};
+}
+
+/* Batch norms before the layer, into weights and a bias of float32. */
+static amct_status run_before(amct_folded *out, const amct_fold *fold,
+                              amct_arena *scratch, amct_error *err) {
+  const amct_weight_layout l = out->layout, inputs = input_layout(&out->shape);
+  float *bias = amct_arena_array(scratch, l.channels, sizeof *bias);
+  float *weights =
+      amct_arena_array(scratch, l.outer * l.inner, l.channels * sizeof *weights);
+  if (!bias || !weights) return amct_fail_memory(err);
+  AMCT_TRY(
+      run_steps(out, fold->before.at, fold->before.count, inputs.channels, scratch, err));
+  if (out->result == AMCT_FOLDABLE)
+    out->result =
+        amct_fold_shifts(bias, out->weights, l, inputs, out->shift, &out->channel);
+  if (out->result == AMCT_FOLDABLE)
+    out->result =
+        amct_fold_weights(weights, out->weights, inputs, out->factor, &out->channel);
+  out->bias = bias;
+  out->weights = weights;
+  return AMCT_OK;
+}
+
+static amct_status run_fold(amct_folded *out, const amct_fold *fold, amct_arena *scratch,
+                            amct_error *err) {
+  if (fold->before.count) AMCT_TRY(run_before(out, fold, scratch, err));
+  if (out->result != AMCT_FOLDABLE) return AMCT_OK;
+  return run_steps(out, fold->steps.at, fold->steps.count, out->layout.channels, scratch,
+                   err);
 }
 
 /* The rule looked before; a constant cannot have changed. */
@@ -122,7 +158,7 @@ amct_status amct_folded_read(amct_folded *out, const amct_node *layer,
   AMCT_TRY(
       amct_weight_read(layer, scratch, &out->weights, &out->layout, &out->shape, err));
   if (!fold) return AMCT_OK;
-  AMCT_TRY(run_steps(out, fold->steps.at, fold->steps.count, scratch, err));
+  AMCT_TRY(run_fold(out, fold, scratch, err));
   return check_result(out, layer, err);
 }
 
@@ -138,13 +174,13 @@ amct_status amct_folded_multiply(amct_folded *folded, const amct_node *layer,
   return check_result(folded, layer, err);
 }
 
-amct_status amct_fold_try(const amct_node *layer, const amct_fold_ref *steps,
-                          size_t count, amct_foldable *result, size_t *channel,
+amct_status amct_fold_try(const amct_fold *fold, amct_foldable *result, size_t *channel,
                           amct_error *err) {
+  const amct_node *layer = fold->layer;
   amct_arena scratch = {0};
   amct_folded f;
   amct_status status = amct_folded_read(&f, layer, NULL, &scratch, err);
-  if (status == AMCT_OK) status = run_steps(&f, steps, count, &scratch, err);
+  if (status == AMCT_OK) status = run_fold(&f, fold, &scratch, err);
   if (status == AMCT_OK && f.result == AMCT_FOLDABLE)
     f.result = amct_fold_check(f.weights, f.layout, f.factor, &f.channel);
   *result = f.result;

@@ -36,11 +36,14 @@ typedef struct amct_folded {
   const float *weights;
   amct_weight_layout layout;
   amct_shape shape;
+  const float
+      *bias; /* of batch norms before the layer, which are in `weights`; NULL: none */
   double *factor, *shift; /* by channel; NULL: nothing is folded in */
   amct_foldable result;   /* of running the steps, and where */
   size_t channel;
 } amct_folded;
-/** Computes them; `weights` as the layer has them, not yet multiplied. */
+/** Computes them; `weights` as the layer has them, not yet multiplied but by the batch
+ * norms before it. */
 AMCT_NODISCARD amct_status amct_folded_read(amct_folded *out, const amct_node *layer,
                                             const amct_fold *fold, amct_arena *scratch,
                                             amct_error *err);
@@ -51,9 +54,7 @@ AMCT_NODISCARD amct_status amct_folded_multiply(amct_folded *folded,
 
 /** Tries a whole fold without keeping the result: AMCT_FOLDABLE, or why not and at which
  * channel. */
-AMCT_NODISCARD amct_status amct_fold_try(const amct_node *layer,
-                                         const amct_fold_ref *steps, size_t count,
-                                         amct_foldable *result, size_t *channel,
-                                         amct_error *err);
+AMCT_NODISCARD amct_status amct_fold_try(const amct_fold *fold, amct_foldable *result,
+                                         size_t *channel, amct_error *err);
 
 #endif

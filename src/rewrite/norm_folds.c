@@ -195,7 +195,7 @@ static amct_edge original(const amct_pass *pass, amct_edge edge) {
   return made ? made->from : edge;
 }
 
-static amct_fold_ref norm_step(const amct_pass *pass, const amct_norm_fold *fold) {
+amct_fold_ref amct_norm_step(const amct_pass *pass, const amct_norm_fold *fold) {
   const amct_match *m = fold->match;
   amct_fold_ref step = {.kind = AMCT_FOLD_BATCH_NORM,
                         .scale = original(pass, m->edge[ROW_SCALE]),
@@ -224,8 +224,29 @@ static amct_status list_steps(amct_pass *pass, amct_norm_fold *fold, amct_error 
   else if (count)
     fold->steps[0] = bias_step(m->edge[ROW_BIAS]);
   if (m->node[ROW_OUTER]) fold->steps[count++] = bias_step(m->edge[ROW_OUTER_BIAS]);
-  fold->steps[count++] = fold->step ? *fold->step : norm_step(pass, fold);
+  if (!fold->before)
+    fold->steps[count++] = fold->step ? *fold->step : amct_norm_step(pass, fold);
   fold->count = count;
+  return AMCT_OK;
+}
+
+/* The fold as it would be noted. */
+static amct_status whole_fold(amct_pass *pass, const amct_norm_fold *fold, amct_fold *out,
+                              amct_error *err) {
+  amct_node *conv = fold->match->node[ROW_CONV];
+  const amct_fold *earlier = amct_plan_fold(pass->plan, conv);
+  *out = earlier ? *earlier : (amct_fold){.layer = conv};
+  out->steps.at = fold->steps;
+  out->steps.count = fold->count;
+  if (!fold->before) return AMCT_OK;
+  amct_fold_ref *norms =
+      amct_arena_array(pass->arena, out->before.count + 1, sizeof *norms);
+  if (!norms) return amct_fail_memory(err);
+  norms[0] = amct_norm_step(pass, fold);
+  if (out->before.count)
+    memcpy(norms + 1, out->before.at, out->before.count * sizeof *norms);
+  out->before.at = norms;
+  out->before.count++;
   return AMCT_OK;
 }
 
@@ -234,11 +255,12 @@ amct_status amct_norm_try(amct_pass *pass, amct_norm_fold *fold, amct_error *err
   const amct_match *m = fold->match;
   amct_foldable result = AMCT_FOLDABLE;
   size_t channel = 0;
+  amct_fold whole;
   AMCT_TRY(list_steps(pass, fold, err));
   if (!m->constant[ROW_WEIGHT] || !amct_fold_is_constant(fold->steps, fold->count))
     return AMCT_OK;
-  AMCT_TRY(
-      amct_fold_try(m->node[ROW_CONV], fold->steps, fold->count, &result, &channel, err));
+  AMCT_TRY(whole_fold(pass, fold, &whole, err));
+  AMCT_TRY(amct_fold_try(&whole, &result, &channel, err));
   if (result != AMCT_FOLDABLE)
     return amct_decline(pass, "%s, at channel %zu of \"%s\"", amct_foldable_text(result),
                         channel, m->node[ROW_CONV]->name);

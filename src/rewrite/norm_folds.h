@@ -50,6 +50,7 @@ typedef struct amct_norm_fold {
   int64_t channels;
   int64_t first, total;      /* its channels among the batch norm's; total 0: all */
   const amct_fold_ref *step; /* what goes in; NULL: the batch norm of the match */
+  bool before;               /* which stands before the layer */
   amct_fold_ref *steps;      /* in the graph's arena */
   size_t count;
 } amct_norm_fold;
@@ -79,6 +80,8 @@ AMCT_NODISCARD amct_status amct_norm_check_operand(amct_pass *pass,
  * all values are known. */
 AMCT_NODISCARD amct_status amct_norm_try(amct_pass *pass, amct_norm_fold *fold,
                                          amct_error *err);
+/** The batch norm of the match as a step, by the edges of the unfused graph. */
+amct_fold_ref amct_norm_step(const amct_pass *pass, const amct_norm_fold *fold);
 /** Makes `sum` the BiasAdd of the layer, with the folded bias in a new Const named after
  * `near`, and notes the fold. */
 AMCT_NODISCARD amct_status amct_norm_commit(amct_pass *pass, const amct_norm_fold *fold,

@@ -85,6 +85,7 @@ const amct_fold *amct_plan_fold(const amct_plan *plan, const amct_node *layer) {
 }
 
 bool amct_plan_scales(const amct_fold *fold) {
+  if (fold->before.count) return true;
   for (size_t i = 0; i < fold->steps.count; i++)
     if (amct_fold_scales(fold->steps.at[i].kind)) return true;
   return false;
@@ -108,6 +109,21 @@ amct_status amct_plan_note(amct_plan *plan, amct_node *layer, const amct_fold_re
   for (size_t i = 0; i < count; i++)
     if (!AMCT_VEC_PUSH(&fold->steps, steps[i])) return amct_fail_memory(err);
   return AMCT_OK;
+}
+
+amct_status amct_plan_note_before(amct_plan *plan, const amct_node *layer,
+                                  const amct_fold_ref *norm, amct_error *err) {
+  amct_fold *fold = amct_map_get(&plan->fold_by_layer, layer);
+  if (!AMCT_VEC_PUSH(&fold->before, *norm)) return amct_fail_memory(err);
+  memmove(fold->before.at + 1, fold->before.at,
+          (fold->before.count - 1) * sizeof *fold->before.at);
+  fold->before.at[0] = *norm;
+  return AMCT_OK;
+}
+
+const char *amct_plan_refusal(const amct_plan *plan, const amct_node *root) {
+  const size_t place = (size_t)(uintptr_t)amct_map_get(&plan->refused, root);
+  return place ? plan->decisions.at[place - 1].reason : NULL;
 }
 
 amct_status amct_plan_note_made(amct_plan *plan, const amct_made *made, amct_error *err) {
@@ -181,8 +197,10 @@ bool amct_plan_fusible(const char *op) {
 
 void amct_plan_free(amct_plan *plan) {
   if (!plan) return;
-  for (size_t i = 0; i < plan->folds.count; i++)
+  for (size_t i = 0; i < plan->folds.count; i++) {
+    AMCT_VEC_FREE(&plan->folds.at[i]->before);
     AMCT_VEC_FREE(&plan->folds.at[i]->steps);
+  }
   AMCT_VEC_FREE(&plan->folds);
   AMCT_VEC_FREE(&plan->made);
   AMCT_VEC_FREE(&plan->decisions);

@@ -36,6 +36,7 @@ typedef struct amct_made {
 /** All that is folded into one layer, in data-flow order. */
 typedef struct amct_fold {
   amct_node *layer;
+  AMCT_VEC(amct_fold_ref) before; /* batch norms of its input; all constant */
   AMCT_VEC(amct_fold_ref) steps;
   const char
       *bias; /* the Const that holds the folded bias; without a value until settled */
@@ -58,6 +59,8 @@ typedef struct amct_plan_options {
   bool do_fusion;
   const char *const *skip_layers; /* layers that nothing is folded into */
   size_t skip_count;
+  bool moves_data; /* layers may read other tensors than they did: no factors for those
+                      that they read are there, or will be */
 } amct_plan_options;
 
 typedef struct amct_plan {
@@ -91,6 +94,13 @@ bool amct_plan_scales(const amct_fold *fold);
 AMCT_NODISCARD amct_status amct_plan_note(amct_plan *plan, amct_node *layer,
                                           const amct_fold_ref *steps, size_t count,
                                           const char *bias, amct_error *err);
+/** For rules: puts a batch norm in front of all that is folded into a layer, which has a
+ * fold already. */
+AMCT_NODISCARD amct_status amct_plan_note_before(amct_plan *plan, const amct_node *layer,
+                                                 const amct_fold_ref *norm,
+                                                 amct_error *err);
+/** Why no rule so far has rewritten the place; NULL: none looked, or one has. */
+const char *amct_plan_refusal(const amct_plan *plan, const amct_node *root);
 /** For rules: notes a Const that the rule adds under an interned or arena name. */
 AMCT_NODISCARD amct_status amct_plan_note_made(amct_plan *plan, const amct_made *made,
                                                amct_error *err);

@@ -156,6 +156,33 @@ def test_fold_weights(library, shape):
     assert where.value == shape[1] - 1
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("size, inputs, outputs", [(1, 1, 1), (1, 5, 3), (3, 4, 2), (2, 1, 7), (2, 300, 3), (1, 2, 600)])
+def test_fold_shifts(library, depthwise, size, inputs, outputs):
+    """What a shift of each input channel adds to each output channel; w of [height, width, in, out]."""
+    rng = np.random.default_rng(size + inputs)
+    w = rng.standard_normal((size, size, inputs, outputs)).astype(f32)
+    shift = rng.standard_normal(inputs)
+    terms = w.astype(f64) * shift[:, None]
+    wanted = (terms.sum((0, 1)) if depthwise else terms.sum((0, 1, 2))).ravel()
+    cut = (size * size, inputs * outputs, 1) if depthwise else (size * size * inputs, outputs, 1)
+    by_input = Layout(size * size, inputs, outputs)
+    bias = np.zeros(cut[1], f32)
+    where = c_size_t(0)
+
+    def fold():
+        return library.amct_fold_shifts(
+            address(bias), address(w), Layout(*cut), by_input, address(shift), byref(where)
+        )
+
+    assert fold() == FOLDABLE
+    np.testing.assert_allclose(bias, wanted, rtol=1e-7, atol=1e-12)
+    w[:, :, -1, -1] = 1
+    shift[-1] = 1e39
+    w[:, :, -1, :-1] = 0
+    assert (fold(), where.value) == (OVERFLOWS, cut[1] - 1)
+
+
 # Scales and integers
 
 

@@ -93,11 +93,11 @@ class Pieces(object):
     def weight(self, *shape):
         return self.parameter("weight", self.random.normal(0, 0.5, shape))
 
-    def conv(self, x, out, size=None, depthwise=False, weight=None, strides=True):
-        """A convolution: Conv2D, or depthwise with `out` as multiplier."""
+    def conv(self, x, out, size=None, depthwise=False, weight=None, padding=None):
+        """A convolution: Conv2D, or depthwise with `out` as multiplier; with a padding given, without strides."""
         size = size or self.pick(1, 2, 3)
-        stride = self.pick(1, 1, 2) if strides else 1
-        dilation = self.pick(1, 2) if stride == 1 and not depthwise else 1
+        stride = self.pick(1, 1, 2) if padding is None else 1
+        dilation = self.pick(1, 2) if stride == 1 and not depthwise and padding != "VALID" else 1
         if weight is None:
             weight = self.weight(size, size, self.channels(x), out)
         fits = (int(weight.shape[0]) - 1) * dilation < int(x.shape[2])
@@ -107,7 +107,7 @@ class Pieces(object):
             filter=weight,
             input=x,
             strides=self.spatial(stride),
-            padding=self.pick("SAME", "VALID") if strides and fits else "SAME",
+            padding=padding or (self.pick("SAME", "VALID") if fits else "SAME"),
             dilations=self.spatial(dilation),
             data_format=self.format,
             name=name,
@@ -158,7 +158,7 @@ class Pieces(object):
         if self.nchw:
             blocks, pads, crops = [1] + blocks, [[0, 0]] + pads, [[0, 0]] + crops
         x = raw.SpaceToBatchND(input=x, block_shape=blocks, paddings=pads, name=self.name("to_batch"))
-        x = self.biased(self.conv(x, out, strides=False))
+        x = self.biased(self.conv(x, out, padding="SAME"))
         crops = np.array(crops) + np.array([[0, 0]] * self.nchw + [[2, 2]] * 2)
         return raw.BatchToSpaceND(input=x, block_shape=blocks, crops=crops, name=self.name("to_space"))
 
@@ -267,6 +267,23 @@ class Pieces(object):
             x = self.arithmetic(x)
         return self.norm(x) if self.chance(0.2) else x
 
+    def ahead(self, x):
+        """One or two batch norms, and the convolution behind that takes them, or two."""
+        x = raw.Relu(features=x, name=self.name("relu"))
+        height, width = (int(n) for n in (x.shape[2:] if self.nchw else x.shape[1:3]))
+        x = self.norm(x)
+        x = self.between(self.norm(x) if self.chance(0.2) else x)
+        size = self.pick(*range(1, min(3, height, width) + 1))
+        padding = self.pick("SAME", "VALID") if size == 1 else "VALID"
+        depthwise, out = self.chance(0.3), self.pick(1, 2, 3)
+        branches = [
+            self.biased(self.conv(x, out, size=size, depthwise=depthwise, padding=padding))
+            for _ in range(self.pick(1, 1, 2))
+        ]
+        if len(branches) == 2:
+            return self.concat([raw.Relu(features=y, name=self.name("relu")) for y in branches])
+        return self.norm(branches[0]) if self.chance(0.3) else branches[0]
+
     def concat(self, parts):
         if len(parts) == 1:  # TensorFlow has no concat of one
             return parts[0]
@@ -302,12 +319,14 @@ class Pieces(object):
             if weight is None:
                 weight = self.weight(3, 3, self.channels(part), out if sharing else self.pick(1, 2, 3))
                 shared[self.channels(part)] = weight
-            y = self.biased(self.conv(part, 0, weight=weight, strides=False))
+            y = self.biased(self.conv(part, 0, weight=weight, padding="SAME"))
             branches.append(self.norm(y) if self.chance(0.1) else y)
         x = self.norm(self.concat(branches))
         return self.norm(x) if self.chance(0.2) else x
 
     def piece(self, x):
+        if self.chance(0.2):
+            return self.ahead(x)
         return self.group(x) if self.chance(0.4) else self.single(x)
 
     def image(self, channels, size=9, name="x"):

@@ -129,8 +129,8 @@ def small(p, x):
 
 
 def group(p, x):
-    x = tf.nn.relu(p.large(p.concat([p.biased(p.conv(part, 2, strides=False)) for part in p.parts(x, 3)])))
-    parts = [p.conv(part, 3, strides=False) for part in p.parts(x, 2)]
+    x = tf.nn.relu(p.large(p.concat([p.biased(p.conv(part, 2, padding="SAME")) for part in p.parts(x, 3)])))
+    parts = [p.conv(part, 3, padding="SAME") for part in p.parts(x, 2)]
     return p.large(p.small(p.concat(parts), scale=False, offset=False))
 
 
@@ -203,6 +203,39 @@ def test_calibration_sees_the_weights_that_save_model_folds(network, make, seed)
             assert sum(name.endswith("bias_quantized") for name in models.op_types(quantized)) == 4
         kinds = set(models.op_types(quantized).values())
         assert not kinds & {"FusedBatchNormV3", "QuantArq", "Rsqrt", "Neg"}
+
+
+@pytest.mark.parametrize("make", sorted(MAKES))
+def test_a_batch_norm_ahead_goes_in_before_quantization(make):
+    """quantize_model and save_model leave it, and say what to do: that does it."""
+    graph = tf.Graph()
+    feeds = feed(7, False, images=4)
+    with graph.as_default():
+        pieces = Pieces(7, make=MAKES[make])
+        y = pieces.image(CHANNELS)
+        for _ in range(3):
+            y = pieces.ahead(y)
+        tf.nn.relu(y, name="y")
+        with models.plain_session(graph) as session:
+            session.run(v1.global_variables_initializer())
+            frozen = models.freeze(session, "frozen.pb", ["y"])
+            wanted = session.run("y:0", feeds)
+    plan = _core.describe_plan(graph.as_graph_def().SerializeToString())
+    assert plan == _core.describe_plan(frozen)
+    assert plan.count("run `amct fuse`") >= 3
+    _core.fuse_model(frozen, ["y"], "out/model")
+    graph = models.load("out/model_fused.pb")
+    assert fusion_graphs.batch_norms(graph.as_graph_def()) == 0
+    amct.create_quant_config("config.json", graph)
+    amct.quantize_model(graph, "config.json", "record.txt")
+    with models.plain_session(graph) as session:
+        session.run("y:0", feeds)
+    amct.save_model("out/model_fused.pb", ["y"], "record.txt", "out/model")
+    quantized = models.load("out/model_quantized.pb")
+    assert set(models.read_record("record.txt")) == set(pieces.layers)
+    with v1.Session(graph=quantized) as session:
+        found = session.run("y:0", feeds)
+    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
 def test_six_hundred_batch_norms_in_a_row():

@@ -21,6 +21,7 @@ raw = tf.raw_ops
 BATCHES = 20
 GRAPHS = 100  # in a batch
 CHANNELS = 3
+LAYERS = ("Conv2D", "DepthwiseConv2dNative", "Conv2DBackpropInput", "MatMul")  # weights are input 1
 NOT_WATCHED = ("Placeholder", "Const", "NoOp")
 
 
@@ -28,7 +29,8 @@ class Surrounded(Pieces):
     """Pieces with an activation in between, now and then, and things around them."""
 
     def conv(self, x, out, **keywords):
-        y = super(Surrounded, self).conv(x, out, size=self.pick(1, 2), **keywords)
+        keywords.setdefault("size", self.pick(1, 2))
+        y = super(Surrounded, self).conv(x, out, **keywords)
         return raw.Relu(features=y, name=self.name("relu")) if self.chance(0.05) else y
 
     def group(self, x, groups=None):
@@ -95,12 +97,16 @@ def evaluate(definition, names):
 
 
 def survivors(before, after, plan):
-    """Nodes of both graphs, but for the layers that something is folded into."""
+    """Nodes of both graphs, but for the layers that something is folded into: from behind, or,
+    which the plan of a quantization does not do, from before."""
     folded = set()
     for line in plan.splitlines():
         if line.startswith("fold "):
             folded.update(line.split()[2].split(","))
     names = {node.name for node in after.node}
+    folded.update(name[: -len("/bias_add")] for name in names if name.endswith("/bias_add"))
+    layers = {node.name: node for node in before.node if node.op in LAYERS}
+    folded.update(n.name for n in after.node if n.name in layers and n.input[1] != layers[n.name].input[1])
     return [
         node.name
         for node in before.node
