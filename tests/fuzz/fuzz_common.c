@@ -87,7 +87,7 @@ void fuzz_fuse(amct_graph *graph) {
   amct_buffer bytes = {0};
   fuzz_outputs outputs;
   fuzz_find_outputs(&outputs, graph);
-  const amct_plan_options options = {outputs.at, outputs.count, true, NULL, 0};
+  const amct_plan_options options = {outputs.at, outputs.count, true, NULL, 0, true};
   const bool fused = fuse(graph, &options);
   FUZZ_CHECK(amct_graph_verify(graph, &err) == AMCT_OK, err.text);
   FUZZ_CHECK(amct_graph_sweep(graph, outputs.at, outputs.count, &err) == AMCT_OK,
