@@ -219,10 +219,8 @@ static amct_status list_steps(amct_pass *pass, amct_norm_fold *fold, amct_error 
   size_t count = earlier ? earlier->steps.count : m->node[ROW_SUM] != NULL;
   fold->steps = amct_arena_array(pass->arena, count + 2, sizeof *fold->steps);
   if (!fold->steps) return amct_fail_memory(err);
-  if (earlier)
-    memcpy(fold->steps, earlier->steps.at, count * sizeof *fold->steps);
-  else if (count)
-    fold->steps[0] = bias_step(m->edge[ROW_BIAS]);
+  for (size_t i = 0; i < count; i++)
+    fold->steps[i] = earlier ? earlier->steps.at[i] : bias_step(m->edge[ROW_BIAS]);
   if (m->node[ROW_OUTER]) fold->steps[count++] = bias_step(m->edge[ROW_OUTER_BIAS]);
   if (!fold->before)
     fold->steps[count++] = fold->step ? *fold->step : amct_norm_step(pass, fold);
