@@ -30,6 +30,7 @@ BLOCK = re.compile(r"(?:<!-- given: (\w+) -->\n+)?^```(python|sh|json|proto)\n(.
 GIVEN = {
     "": '''
 import subprocess
+import sys
 import numpy as np
 import tensorflow as tf
 import amct_tensorflow as amct
@@ -45,7 +46,8 @@ def load(name="model.pb"):
     return graph
 
 def sh(commands):
-    subprocess.run(["bash", "-ec", commands], check=True)
+    program = "amct_tensorflow() { " + sys.executable + ' -m amct_tensorflow "$@"; }\\n'
+    subprocess.run(["bash", "-ec", program + commands], check=True)
 
 def json(text):
     with open("block.json", "w") as file:
@@ -90,6 +92,24 @@ amct.quantize_model(measured, "config.json", "record.txt")
 with tf.compat.v1.Session(graph=measured) as session:
     session.run("logits:0", {"input:0": pictures})
 amct.save_model("model.pb", ["logits"], "record.txt", "out/model")
+''',
+    "folder": '''
+import os
+import tensorflow.compat.v1 as tf
+
+with tf.Graph().as_default() as classifier, tf.Session() as session:
+    x = tf.placeholder(tf.float32, [None, 224, 224, 3], name="input")
+    w = tf.constant(np.linspace(-1, 1, 120).reshape(2, 2, 3, 10), tf.float32)
+    x = tf.reduce_mean(tf.nn.conv2d(x, w, [1, 32, 32, 1], "VALID"), [1, 2])
+    tf.nn.softmax(x, name="prob")
+    png = session.run(tf.image.encode_png(np.arange(300).reshape(10, 10, 3).astype(np.uint8)))
+for name in ("model.pb", "m.pb"):
+    with open(name, "wb") as file:
+        file.write(classifier.as_graph_def().SerializeToString())
+os.mkdir("pictures")
+for i in range(128):
+    with open("pictures/{}.png".format(i), "wb") as file:
+        file.write(png)
 ''',
     "keras": '''
 import keras
@@ -188,12 +208,28 @@ def test_the_blocks_of_a_page_run(page):
     run(program(page))
 
 
-def test_what_the_help_shows_runs():
-    """The lines behind "for example" of the native program; those of the Python one have a test of their own."""
+def shown(block):
+    """The commands behind "for example" in a block of the page of commands."""
     text = read("doc/commands.md")
-    text = text[text.index("<!-- cli -->") :]
-    shown = re.findall(r"^for example\n((?:  .*\n)+)", text, re.M)
-    commands = [line.strip() for block in shown for line in block.splitlines()]
+    text = text[text.index("<!-- {} -->".format(block)) : text.index("<!-- /{} -->".format(block))]
+    found = re.findall(r"^for example\n((?:  .*\n)+)", text, re.M)
+    lines = "".join(found).replace("\\\n", "").splitlines()
+    return [re.sub(" +", " ", line.strip()) for line in lines]
+
+
+def test_what_the_help_of_the_original_shows_runs():
+    commands = shown("python-cli")
+    assert [line.split()[1] for line in commands] == ["calibration", "convert"]
+    run(GIVEN[""] + GIVEN["folder"] + "sh({!r})\n".format(commands[0]))
+    assert os.path.exists("out/m_quantized.pb")
+    fake = GIVEN["fake_quant"].replace("logits", "prob")
+    given = GIVEN[""] + "import tensorflow.compat.v1 as tf\n" + fake
+    run(given + "sh({!r})\n".format(commands[1].replace("out/m", "out/qat")))
+    assert os.path.exists("out/qat_quantized.pb")
+
+
+def test_what_the_help_shows_runs():
+    commands = shown("cli")
     commands = [line for line in commands if "man -l" not in line and "~/" not in line]
     assert len(commands) > 10
     if tf.__version__.startswith("1."):  # no engine of `amct calibrate`
