@@ -2,8 +2,8 @@
 /* Parameters behind ops that give them another shape, or more bits. */
 #include "op/parameters.h"
 
-#include "op/stored.h"
 #include "op/shape_rules.h"
+#include "op/stored.h"
 
 enum {
   SHAPING_MAX = 8, /* ops that shape a parameter, one behind the other */
