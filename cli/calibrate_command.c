@@ -65,10 +65,12 @@ static bool show_progress(void *context, int64_t done, int64_t total) {
   return !g_interrupted;
 }
 
-static void print_result(const amct_calibrate_result *r, const char *save_path) {
+static void print_result(const amct_calibrate_result *r, const char *save_path,
+                         bool quiet) {
   printf("%lld samples found in %lld files, %lld batches used\n", (long long)r->samples,
          (long long)r->files, (long long)r->batches);
   printf("run by %s\n", r->engine);
+  if (r->comparison && !quiet) fputs(r->comparison, stdout);
   printf("%zu of %zu layers are calibrated; the model is saved as %s\n", r->calibrated,
          r->layers, save_path);
 }
@@ -102,7 +104,9 @@ cli_status cli_run_calibrate(const cli_call *call) {
   (void)mallopt(M_MMAP_THRESHOLD, 1 << 17);
   watch_signals();
   const amct_status status = amct_calibrate(&result, &options, &err);
-  if (status == AMCT_OK) print_result(&result, options.save_path);
+  if (status == AMCT_OK)
+    print_result(&result, options.save_path, call->given[CLI_any_quiet]);
+  amct_text_free(result.comparison);
   const cli_status exit = cli_finish(status, &err);
   return exit == CLI_FAILED && g_interrupted ? CLI_INTERRUPTED : exit;
 }

@@ -66,6 +66,7 @@ def dictionaries() -> Dict[str, List[str]]:
         "record {",
         "layer {",
         "taps: ",
+        "bias: ",
         "mean: ",
         "weights: ",
         "key: ",
@@ -193,7 +194,7 @@ RECORD = """record { key: "a/b" value { scale_d: 1e-3, offset_d: -128 scale_w: [
   shift_bit: 0x10 shift_bit: 1 skip_fusion: True dst_type: INT8 op_data_type: "FLOAT" } }  # comment
 record < key: 'c\\x41\\n' ; value: { skip_fusion: t } >
 """
-STATS = """layer { key: "a/b" record: "0123456789abcdef" weights: "fedcba9876543210" taps: 2 mean: -1.5 mean: 3e-9 }
+STATS = """layer { key: "a/b" record: "0123456789abcdef" weights: "fedcba9876543210" taps: 2 mean: -1.5 mean: 3e-9 bias: 0.25 bias: -7e-3 }
 layer < key: "c" taps: 1 >
 """
 

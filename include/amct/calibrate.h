@@ -43,6 +43,9 @@ typedef struct amct_calibrate_result {
   size_t layers;                       /**< that were to be calibrated */
   size_t calibrated;                   /**< that are */
   char engine[AMCT_ENGINE_TEXT_BYTES]; /**< "OpenVINO 2026.4.1 (...)" */
+  /** with the preset "accurate": what was compared and chosen, and how far each layer is
+   * from float, in lines of text; freed with amct_text_free. NULL: nothing was */
+  char *comparison;
 } amct_calibrate_result;
 
 /**
@@ -50,6 +53,10 @@ typedef struct amct_calibrate_result {
  *
  * With the engine "tensorflow" the graph runs with its observers in it, as in Python:
  * the record is the same, byte for byte. Others hand out tensors.
+ *
+ * With the preset "accurate" the last quarter of the samples is kept apart, if that is 4
+ * or more: they do not count for the ranges, but decide between IFMR and min-max for the
+ * whole net, by the error of the outputs, and correct the bias of the last layer.
  *
  * @param[out] result  filled as far as it came, also on a failure; may be NULL
  * @return as amct_quantize_model and amct_save_model; AMCT_INVALID_ARGUMENT: data that do

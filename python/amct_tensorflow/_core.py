@@ -99,6 +99,7 @@ class _CalibrateResult(ctypes.Structure):
         ("layers", ctypes.c_size_t),
         ("calibrated", ctypes.c_size_t),
         ("engine", ctypes.c_char * 256),
+        ("comparison", ctypes.c_void_p),  # of the preset accurate
     ]
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "amct/calibrate.h"
 
-#include "api/calibrate_runs.h"
+#include "api/calibrate_flow.h"
 #include "api/paths.h"
 #include "base/logging.h"
 #include "factors/record.h"
@@ -12,25 +12,7 @@ static const char k_module[] = "calibrate";
 
 enum { CHUNK_BYTES = 2 << 20, CHUNK_LEAST = 1 };
 
-/* What a calibration works on; freed in one place. */
-typedef struct flow {
-  const amct_calibrate_options *o;
-  amct_calibrate_result *result;
-  const char *record_file;
-  amct_prepared p;
-  amct_study pb; /* the graph of the pb, unfused; new for each engine */
-  amct_observed_list observed;
-  amct_port *ports;
-  size_t port_count;
-  amct_data *data;
-  int64_t batches, samples; /* of them used */
-  amct_packages packages;
-  amct_engine *engine;
-  amct_runs runs;
-  amct_arena arena;
-} flow;
-
-static void close_engine(flow *f) {
+static void close_engine(amct_calibrate_flow *f) {
   if (f->engine) f->engine->class->close(f->engine);
   f->engine = NULL;
   amct_runs_free(&f->runs);
@@ -38,7 +20,7 @@ static void close_engine(flow *f) {
   amct_study_free(&f->pb);
 }
 
-static void free_flow(flow *f) {
+static void free_flow(amct_calibrate_flow *f) {
   close_engine(f);
   amct_packages_free(&f->packages);
   amct_data_close(f->data);
@@ -47,7 +29,7 @@ static void free_flow(flow *f) {
   amct_arena_free(&f->arena);
 }
 
-static amct_status check_options(flow *f, amct_error *err) {
+static amct_status check_options(amct_calibrate_flow *f, amct_error *err) {
   const amct_calibrate_options *o = f->o;
   if (o->outputs.count == 0)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
@@ -78,14 +60,14 @@ static bool is_input(const amct_node *node) {
          strcmp(node->op, "PlaceholderWithDefault") == 0;
 }
 
-static amct_status load_pb(flow *f, amct_map *needed, amct_error *err) {
+static amct_status load_pb(amct_calibrate_flow *f, amct_map *needed, amct_error *err) {
   const amct_source source = {.path = f->o->pb_model};
   AMCT_TRY(amct_study_load(&f->pb, &source, f->o->outputs, err));
   return amct_needed_find(needed, f->pb.graph, f->o->outputs.at, f->o->outputs.count,
                           err);
 }
 
-static amct_status list_inputs(flow *f, amct_error *err) {
+static amct_status list_inputs(amct_calibrate_flow *f, amct_error *err) {
   amct_map needed = {0};
   amct_status status = load_pb(f, &needed, err);
   const size_t count = status == AMCT_OK ? amct_graph_count(f->pb.graph) : 0;
@@ -107,7 +89,7 @@ static amct_status list_inputs(flow *f, amct_error *err) {
 }
 
 /* As many batches as are asked for. */
-static amct_status count_batches(flow *f, amct_error *err) {
+static amct_status count_batches(amct_calibrate_flow *f, amct_error *err) {
   const int64_t has = amct_data_batches(f->data);
   const bool asked = f->o->config_file || f->o->batch_num;
   f->batches = f->o->config_file ? f->p.recipe.batch_num : f->o->batch_num;
@@ -118,16 +100,16 @@ static amct_status count_batches(flow *f, amct_error *err) {
                      (long long)amct_data_samples(f->data), (long long)has,
                      f->o->config_file ? " of " : "",
                      f->o->config_file ? f->o->config_file : "", (long long)f->batches);
-  f->p.recipe.batch_num = f->batches;
+  f->data_batches = f->batches;
   for (int64_t b = 0; b < f->batches; b++)
-    f->samples += amct_data_rows(f->data, b);
+    f->samples += f->last_rows = amct_data_rows(f->data, b);
   if (f->batches < has)
     amct_log(AMCT_LOG_WARNING, k_module, "only the first %lld of %lld batches are used",
              (long long)f->batches, (long long)has);
   return AMCT_OK;
 }
 
-static amct_status open_data(flow *f, amct_error *err) {
+static amct_status open_data(amct_calibrate_flow *f, amct_error *err) {
   const amct_data_options options = {f->o->data.at, f->o->data.count, f->o->batch_size};
   AMCT_TRY(list_inputs(f, err));
   AMCT_TRY(amct_data_open(&f->data, f->ports, f->port_count, &options, err));
@@ -135,6 +117,7 @@ static amct_status open_data(flow *f, amct_error *err) {
   f->result->files = amct_data_files(f->data);
   AMCT_TRY(count_batches(f, err));
   f->result->batches = f->batches;
+  f->total = f->samples;
   amct_log(AMCT_LOG_INFO, k_module,
            "%lld samples found in %lld files; %lld in %lld "
            "batches are used",
@@ -145,19 +128,25 @@ static amct_status open_data(flow *f, amct_error *err) {
 
 /* ---- the engine ---- */
 
-static amct_status fill_job(flow *f, amct_engine_job *job, amct_error *err) {
+static amct_status fill_job(amct_calibrate_flow *f, amct_engine_job *job,
+                            amct_error *err) {
   job->input_count = amct_data_inputs(f->data);
   amct_array *inputs = amct_arena_array(&f->arena, job->input_count, sizeof *inputs);
   if (!inputs) return amct_fail_memory(err);
   for (size_t i = 0; i < job->input_count; i++)
     inputs[i] = amct_data_input(f->data, i);
   job->inputs = inputs;
+  for (size_t i = 0; i < job->input_count && f->batches == 1; i++) {
+    inputs[i].count = inputs[i].count / (size_t)inputs[i].shape.dims[0];
+    inputs[i].count *= (size_t)f->last_rows;
+    inputs[i].shape.dims[0] = f->last_rows;
+  }
   job->packages = &f->packages;
   return AMCT_OK;
 }
 
 /* Observers as ops of the graph, or what they would read. */
-static amct_status fill_runs(flow *f, const amct_engine_class *class,
+static amct_status fill_runs(amct_calibrate_flow *f, const amct_engine_class *class,
                              const amct_map *needed, amct_engine_job *job,
                              amct_error *err) {
   if (class->runs_our_ops) {
@@ -176,7 +165,8 @@ static amct_status fill_runs(flow *f, const amct_engine_class *class,
   return AMCT_OK;
 }
 
-static amct_status open_engine(flow *f, const amct_engine_class *class, amct_error *err) {
+static amct_status open_engine(amct_calibrate_flow *f, const amct_engine_class *class,
+                               amct_error *err) {
   amct_engine_job job = {0};
   amct_map needed = {0};
   close_engine(f);
@@ -190,12 +180,12 @@ static amct_status open_engine(flow *f, const amct_engine_class *class, amct_err
 }
 
 /* The first that opens the graph; where none does, why not, of each. */
-static amct_status choose_engine(flow *f, amct_error *err) {
+static amct_status choose_engine(amct_calibrate_flow *f, amct_error *err) {
   const char *wanted = f->o->engine ? f->o->engine : "auto";
-  const amct_engine_class *named = amct_engine_named(wanted);
+  const amct_engine_class *named = f->class ? f->class : amct_engine_named(wanted);
   const char *reasons = "";
   amct_status status = AMCT_OK;
-  AMCT_TRY(amct_packages_find(&f->packages, f->o->engine_folder, err));
+  if (!f->class) AMCT_TRY(amct_packages_find(&f->packages, f->o->engine_folder, err));
   if (named) status = open_engine(f, named, err);
   for (size_t i = 0; !named && i < amct_engine_count() && !f->engine; i++) {
     amct_error why = {0};
@@ -211,6 +201,7 @@ static amct_status choose_engine(flow *f, amct_error *err) {
   if (status != AMCT_OK && !named)
     return amct_fail(err, status, NULL, "no engine runs the model: %s", reasons);
   AMCT_TRY(status);
+  f->class = f->engine->class;
   snprintf(f->result->engine, sizeof f->result->engine, "%s", f->engine->version);
   amct_log(AMCT_LOG_INFO, k_module, "the model runs in %s", f->engine->version);
   return AMCT_OK;
@@ -218,8 +209,9 @@ static amct_status choose_engine(flow *f, amct_error *err) {
 
 /* ---- runs ---- */
 
-static bool tell(const flow *f, int64_t done) {
-  return !f->o->progress || f->o->progress(f->o->context, done, f->samples);
+/* Of a batch; the last one is cut where the rest is kept apart. */
+static int64_t rows_of(const amct_calibrate_flow *f, int64_t batch) {
+  return batch == f->batches - 1 ? f->last_rows : amct_data_rows(f->data, batch);
 }
 
 /* Factors of the record, as far as it can be read. */
@@ -234,18 +226,23 @@ static size_t count_factors(const char *path) {
   return count;
 }
 
-static amct_status fail_stopped(const flow *f, int64_t done, amct_error *err) {
+amct_status amct_calibrate_tell(amct_calibrate_flow *f, int64_t samples,
+                                amct_error *err) {
+  f->done += samples;
+  if (!f->o->progress || f->o->progress(f->o->context, f->done, f->total) ||
+      f->done == f->total)
+    return AMCT_OK;
   return amct_fail(
       err, AMCT_NOT_READY, NULL,
       "stopped after %lld of %lld samples: %s holds the factors of %zu of %zu "
       "layers, no model was written",
-      (long long)done, (long long)f->samples, f->record_file,
+      (long long)f->done, (long long)f->total, f->record_file,
       count_factors(f->p.record_path), f->result->layers);
 }
 
 /* So many samples at a time as fit some memory, where the engine goes through them one by
  * one anyway. */
-static int64_t chunk_rows(const flow *f, int64_t rows) {
+static int64_t chunk_rows(const amct_calibrate_flow *f, int64_t rows) {
   uint64_t bytes = 1;
   if (!f->engine->rows) return rows;
   for (size_t i = 0; i < amct_data_inputs(f->data); i++) {
@@ -257,75 +254,101 @@ static int64_t chunk_rows(const flow *f, int64_t rows) {
   return some < rows ? some : rows;
 }
 
-static amct_status run_batch(flow *f, int64_t batch, int64_t *done, amct_array *arrays,
+static amct_status run_batch(amct_calibrate_flow *f, int64_t batch, amct_array *arrays,
                              amct_error *err) {
   const amct_engine_class *class = f->engine->class;
-  const int64_t rows = amct_data_rows(f->data, batch), chunk = chunk_rows(f, rows);
+  const int64_t rows = rows_of(f, batch), chunk = chunk_rows(f, rows);
   for (int64_t at = 0; at < rows; at += chunk) {
     const int64_t n = rows - at < chunk ? rows - at : chunk;
     AMCT_TRY(amct_data_read(f->data, batch, at, n, arrays, err));
     AMCT_TRY(class->run(f->engine, arrays, class->runs_our_ops ? NULL : amct_runs_take,
                         &f->runs, err));
-    *done += n;
-    if (!tell(f, *done) && *done < f->samples) return fail_stopped(f, *done, err);
+    AMCT_TRY(amct_calibrate_tell(f, n, err));
   }
   return AMCT_OK;
 }
 
 /* How often each tensor will be seen. */
-static void count_visits(flow *f) {
+static void count_visits(amct_calibrate_flow *f) {
   const int64_t rows = f->engine->rows;
   int64_t visits = 0;
   for (int64_t b = 0; b < f->batches; b++)
-    visits += rows ? (amct_data_rows(f->data, b) + rows - 1) / rows : 1;
+    visits += rows ? (rows_of(f, b) + rows - 1) / rows : 1;
   for (size_t i = 0; i < f->runs.count; i++)
     f->runs.specs[i].batch_num = visits;
 }
 
-static amct_status run_all(flow *f, amct_error *err) {
+static amct_status run_all(amct_calibrate_flow *f, amct_error *err) {
   const amct_engine_class *class = f->engine->class;
-  int64_t done = 0;
   amct_array *arrays =
       amct_arena_array(&f->arena, amct_data_inputs(f->data), sizeof *arrays);
   if (!arrays) return amct_fail_memory(err);
   count_visits(f);
-  if (!tell(f, 0)) return fail_stopped(f, 0, err);
+  AMCT_TRY(amct_calibrate_tell(f, 0, err));
   if (!class->runs_our_ops) AMCT_TRY(amct_runs_weigh(&f->p, &f->observed, err));
   for (int64_t b = 0; b < f->batches; b++)
-    AMCT_TRY(run_batch(f, b, &done, arrays, err));
+    AMCT_TRY(run_batch(f, b, arrays, err));
   if (class->finish) AMCT_TRY(class->finish(f->engine, f->p.record_path, err));
   AMCT_TRY(amct_flush_calibration(f->record_file, err));
   f->result->calibrated = count_factors(f->p.record_path);
   return AMCT_OK;
 }
 
-static amct_status calibrate(flow *f, amct_error *err) {
-  const amct_calibrate_options *o = f->o;
-  const amct_source source = {.path = o->pb_model};
-  AMCT_TRY(check_options(f, err));
-  const amct_preset preset =
-      o->preset ? amct_preset_named(amct_slice_of(o->preset)) : AMCT_PRESET_NONE;
-  if (preset == AMCT_PRESETS)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
-                     "preset \"%s\": there are none, accurate", o->preset);
-  AMCT_TRY(amct_prepare(&f->p, &source, o->config_file, preset, o->outputs, err));
-  AMCT_TRY(open_data(f, err));
-  AMCT_TRY(amct_observed_find(&f->observed, f->p.study.plan, &f->p.recipe, err));
+/* ---- the whole ---- */
+
+/* The configuration, and what of it is observed; the first time the data too. */
+static amct_status prepare(amct_calibrate_flow *f, amct_error *err) {
+  const amct_source source = {.path = f->o->pb_model};
+  amct_observed_free(&f->observed);
+  amct_prepared_free(&f->p);
+  f->observed = (amct_observed_list){0};
+  f->p = (amct_prepared){0};
+  AMCT_TRY(
+      amct_prepare(&f->p, &source, f->o->config_file, f->preset, f->o->outputs, err));
+  if (!f->data) AMCT_TRY(open_data(f, err));
+  for (size_t i = 0; i < f->p.recipe.layer_count && f->kept.samples; i++)
+    f->p.recipe.layers[i].range.algorithm = f->algorithm;
+  f->p.recipe.batch_num = f->batches;
+  return amct_observed_find(&f->observed, f->p.study.plan, &f->p.recipe, err);
+}
+
+amct_status amct_calibrate_pass(amct_calibrate_flow *f, amct_error *err) {
+  AMCT_TRY(prepare(f, err));
   f->result->layers = (size_t)f->observed.total;
   AMCT_TRY(amct_prepare_observers(&f->p, f->record_file, err));
   AMCT_TRY(choose_engine(f, err));
   AMCT_TRY(amct_prepare_begin(&f->p, err));
   AMCT_TRY(run_all(f, err));
   close_engine(f);
+  return AMCT_OK;
+}
+
+static amct_status calibrate(amct_calibrate_flow *f, amct_error *err) {
+  const amct_calibrate_options *o = f->o;
+  AMCT_TRY(check_options(f, err));
+  f->preset = o->preset ? amct_preset_named(amct_slice_of(o->preset)) : AMCT_PRESET_NONE;
+  if (f->preset == AMCT_PRESETS)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
+                     "preset \"%s\": there are none, accurate", o->preset);
+  if (f->preset == AMCT_PRESET_ACCURATE) {
+    AMCT_TRY(prepare(f, err));
+    AMCT_TRY(amct_calibrate_accurate(f, err));
+  } else {
+    AMCT_TRY(amct_calibrate_pass(f, err));
+  }
   return amct_save_model(o->pb_model, o->outputs, f->record_file, o->save_path, err);
 }
 
 amct_status amct_calibrate(amct_calibrate_result *result,
                            const amct_calibrate_options *options, amct_error *err) {
   amct_calibrate_result own;
-  flow f = {.o = options, .result = result ? result : &own};
+  amct_calibrate_flow f = {.o = options, .result = result ? result : &own};
   *f.result = (amct_calibrate_result){0};
   const amct_status status = calibrate(&f, err);
+  if (status != AMCT_OK || !result) {
+    amct_text_free(f.result->comparison);
+    f.result->comparison = NULL;
+  }
   free_flow(&f);
   return status;
 }

@@ -4,6 +4,7 @@
 #ifndef AMCT_PRODUCTS_H
 #define AMCT_PRODUCTS_H
 
+#include "api/study.h"
 #include "factors/record.h"
 
 typedef struct amct_products {
@@ -19,5 +20,11 @@ AMCT_NODISCARD amct_status amct_products_name(amct_products *products, amct_aren
 AMCT_NODISCARD amct_status amct_products_write(const amct_products *products,
                                                const amct_graph *graph,
                                                const char *module, amct_error *err);
+
+/** The graph that amct_save_model would write. */
+AMCT_NODISCARD amct_status amct_products_preview(amct_study *study, const char *pb_model,
+                                                 amct_strings outputs,
+                                                 const char *record_file,
+                                                 amct_error *err);
 
 #endif

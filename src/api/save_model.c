@@ -174,6 +174,18 @@ amct_status amct_save_model(const char *pb_model, amct_strings outputs,
   return status;
 }
 
+amct_status amct_products_preview(amct_study *study, const char *pb_model,
+                                  amct_strings outputs, const char *record_file,
+                                  amct_error *err) {
+  flow f = {.module = "calibrate", .calibrated = true};
+  size_t quantized = 0;
+  const amct_status status = run(&f, pb_model, outputs, record_file, &quantized, err);
+  *study = f.study;
+  f.study = (amct_study){0};
+  free_flow(&f);
+  return status;
+}
+
 amct_status amct_check_record(size_t *quantized, const char *pb_model,
                               amct_strings outputs, const char *record_file,
                               amct_error *err) {

@@ -40,21 +40,25 @@ static void print_rounded(const amct_layer_stats *layer, amct_buffer *buffer) {
   amct_buffer_text(buffer, "\"\n");
 }
 
-static void print_layer(const amct_layer_stats *layer, amct_buffer *buffer) {
+static void print_floats(const char *field, const float *values, size_t count,
+                         amct_buffer *buffer) {
   char number[AMCT_NUMBER_BYTES];
+  for (size_t i = 0; i < count; i++) {
+    amct_number_print_float(number, values[i]);
+    amct_buffer_format(buffer, "  %s: %s\n", field, number);
+  }
+}
+
+static void print_layer(const amct_layer_stats *layer, amct_buffer *buffer) {
   amct_buffer_text(buffer, "layer {\n  key: ");
   amct_text_put_string(buffer, amct_slice_of(layer->key));
   amct_buffer_format(buffer,
                      "\n  record: \"%016" PRIx64 "\"\n  weights: \"%016" PRIx64
                      "\"\n  taps: %zu\n",
                      layer->record, layer->weights, layer->taps);
-  for (size_t i = 0; i < layer->mean_count; i++) {
-    amct_number_print_float(number, layer->mean[i]);
-    amct_buffer_text(buffer, "  mean: ");
-    amct_buffer_text(buffer, number);
-    amct_buffer_text(buffer, "\n");
-  }
+  print_floats("mean", layer->mean, layer->mean_count, buffer);
   if (layer->rounded_count != 0) print_rounded(layer, buffer);
+  print_floats("bias", layer->bias, layer->bias_count, buffer);
   amct_buffer_text(buffer, "}\n");
 }
 
@@ -75,12 +79,14 @@ amct_status amct_stats_write(const amct_stats *stats, const char *path, amct_err
 
 /* ---- reading ---- */
 
+typedef AMCT_VEC(float) floats;
+
 typedef struct parser {
   amct_stats *stats;
   const char *label;
   amct_text_reader reader;
   amct_layer_stats now;
-  AMCT_VEC(float) mean;
+  floats mean, bias;
   amct_error *err;
 } parser;
 
@@ -153,17 +159,19 @@ static amct_status take_taps(parser *p) {
   return AMCT_OK;
 }
 
-static amct_status take_mean(parser *p) {
-  double mean = 0;
-  if (p->reader.quoted || !amct_number_read_double(p->reader.value, &mean) ||
-      !(mean > -3.4e38 && mean < 3.4e38))
-    return fail(p, "mean: a finite number is wanted");
-  return AMCT_VEC_PUSH(&p->mean, (float)mean) ? AMCT_OK : amct_fail_memory(p->err);
+static amct_status take_float(parser *p, floats *values) {
+  double value = 0;
+  if (p->reader.quoted || !amct_number_read_double(p->reader.value, &value) ||
+      !(value > -3.4e38 && value < 3.4e38))
+    return fail(p, values == &p->mean ? "mean: a finite number is wanted"
+                                      : "bias: a finite number is wanted");
+  return AMCT_VEC_PUSH(values, (float)value) ? AMCT_OK : amct_fail_memory(p->err);
 }
 
 static amct_status take_field(parser *p) {
   const amct_slice name = p->reader.name;
-  if (amct_slice_equal(name, amct_slice_of("mean"))) return take_mean(p);
+  if (amct_slice_equal(name, amct_slice_of("mean"))) return take_float(p, &p->mean);
+  if (amct_slice_equal(name, amct_slice_of("bias"))) return take_float(p, &p->bias);
   if (amct_slice_equal(name, amct_slice_of("key"))) return take_key(p);
   if (amct_slice_equal(name, amct_slice_of("taps"))) return take_taps(p);
   if (amct_slice_equal(name, amct_slice_of("record")))
@@ -171,8 +179,16 @@ static amct_status take_field(parser *p) {
   if (amct_slice_equal(name, amct_slice_of("weights")))
     return take_digest(p, &p->now.weights);
   if (amct_slice_equal(name, amct_slice_of("rounded"))) return take_rounded(p);
-  return fail(p,
-              "not a field of a layer: key, record, weights, taps, mean and rounded are");
+  return fail(
+      p, "not a field of a layer: key, record, weights, taps, mean, rounded and bias "
+         "are");
+}
+
+static const float *copy_floats(parser *p, const floats *values) {
+  float *to = amct_arena_array(&p->stats->arena, values->count + 1, sizeof *to);
+  if (to != NULL && values->count != 0)
+    memcpy(to, values->at, values->count * sizeof *to);
+  return to;
 }
 
 static amct_status keep_layer(parser *p) {
@@ -180,18 +196,18 @@ static amct_status keep_layer(parser *p) {
     return fail(p, "a layer without key or taps");
   if (p->mean.count % p->now.taps != 0)
     return fail(p, "a layer whose means are not a multiple of its taps");
-  float *mean = amct_arena_array(&p->stats->arena, p->mean.count + 1, sizeof *mean);
-  if (mean == NULL) return amct_fail_memory(p->err);
-  if (p->mean.count != 0) memcpy(mean, p->mean.at, p->mean.count * sizeof *mean);
-  p->now.mean = mean;
+  p->now.mean = copy_floats(p, &p->mean);
   p->now.mean_count = p->mean.count;
+  p->now.bias = copy_floats(p, &p->bias);
+  p->now.bias_count = p->bias.count;
+  if (p->now.mean == NULL || p->now.bias == NULL) return amct_fail_memory(p->err);
   return AMCT_VEC_PUSH(&p->stats->layers, p->now) ? AMCT_OK : amct_fail_memory(p->err);
 }
 
 static amct_status parse_layer(parser *p) {
   amct_text_event event;
   p->now = (amct_layer_stats){0};
-  p->mean.count = 0;
+  p->mean.count = p->bias.count = 0;
   for (;;) {
     AMCT_TRY(next(p, &event));
     if (event == AMCT_TEXT_CLOSE) return keep_layer(p);
@@ -220,6 +236,7 @@ amct_status amct_stats_parse(amct_stats *stats, amct_slice text, const char *lab
   const amct_status status = parse_all(&p);
   amct_text_reader_close(&p.reader);
   AMCT_VEC_FREE(&p.mean);
+  AMCT_VEC_FREE(&p.bias);
   return status;
 }
 

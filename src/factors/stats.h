@@ -12,6 +12,7 @@
  *     mean: 0.25                   means of the input, by tap and channel; may be missing
  *     rounded: "00ff7f"            the weights in steps of scale_w, two hexadecimal
  * digits each, where a sample of the input has rounded them
+ *     bias: 0.125                  added to the bias, by channel; may be missing
  *   }
  */
 #ifndef AMCT_STATS_H
@@ -28,6 +29,8 @@ typedef struct amct_layer_stats {
   const int8_t
       *rounded; /* rounded_count values; none: weights go to their nearest steps */
   size_t rounded_count;
+  const float *bias; /* added to the bias of each channel */
+  size_t bias_count;
 } amct_layer_stats;
 
 typedef struct amct_stats {

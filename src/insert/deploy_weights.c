@@ -104,13 +104,17 @@ static amct_status find_shift(amct_deployer *d, amct_job *j, const amct_folded *
   if (!d->options->stats || !wanted) return AMCT_OK;
   if (!stats)
     return AMCT_VEC_PUSH(&d->uncorrected, j->name) ? AMCT_OK : amct_fail_memory(err);
-  if (!j->layer->bias || stats->mean_count == 0) return AMCT_OK;
+  const bool has_bias = stats->bias_count == w->layout.channels;
+  if (!j->layer->bias || (stats->mean_count == 0 && !has_bias)) return AMCT_OK;
   j->shift = amct_arena_array(d->arena, w->layout.channels, sizeof *j->shift);
   if (!j->shift) return amct_fail_memory(err);
-  if (!amct_bias_shift(j->shift, &pair, stats->mean, stats->mean_count, stats->taps)) {
+  if (stats->mean_count != 0 &&
+      !amct_bias_shift(j->shift, &pair, stats->mean, stats->mean_count, stats->taps)) {
     j->shift = NULL;
     return AMCT_VEC_PUSH(&d->uncorrected, j->name) ? AMCT_OK : amct_fail_memory(err);
   }
+  for (size_t c = 0; has_bias && c < w->layout.channels; c++)
+    j->shift[c] += (double)stats->bias[c];
   d->corrected++;
   return AMCT_OK;
 }
