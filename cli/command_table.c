@@ -40,3 +40,7 @@ cli_command_id cli_find_command(const char *name) {
 bool cli_has_option(cli_command_id command, const cli_option *option) {
   return option->command == CLI_any || option->command == command;
 }
+
+bool cli_is_list(const cli_option *option) {
+  return option->kind == CLI_NAMES || option->kind == CLI_NODES;
+}

@@ -30,7 +30,8 @@ typedef enum cli_kind {
   CLI_WORD,
   CLI_NUMBER,
   CLI_PAIR,
-  CLI_NAMES
+  CLI_NAMES,
+  CLI_NODES
 } cli_kind;
 
 typedef struct cli_option {
@@ -84,6 +85,8 @@ extern const size_t k_exit_count;
 
 /** CLI_any if there is none of that name. */
 cli_command_id cli_find_command(const char *name);
+/** True if it takes "a;b", and may come several times. */
+bool cli_is_list(const cli_option *option);
 /** True if the command has the option, of its own or as every command. */
 bool cli_has_option(cli_command_id command, const cli_option *option);
 

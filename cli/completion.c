@@ -98,7 +98,7 @@ static void print_zsh_options(cli_command_id command) {
   for (int i = 0; i < CLI_OPTIONS; i++) {
     const cli_option *option = &k_options[i];
     if (!cli_has_option(command, option)) continue;
-    printf(" \\\n      '%s--%s%s[", option->kind == CLI_NAMES ? "*" : "", option->name,
+    printf(" \\\n      '%s--%s%s[", cli_is_list(option) ? "*" : "", option->name,
            option->kind == CLI_FLAG ? "" : "=");
     put(option->help, "[]:\\");
     putchar(']');

@@ -82,6 +82,22 @@ static bool add_names(cli_texts *texts, char *list) {
   return true;
 }
 
+/* "a:0;b" becomes "a;b", in place. The name of an index other than 0; NULL: none. */
+static const char *drop_indices(char *list) {
+  char *to = list;
+  for (char *name = list; *name;) {
+    const size_t size = strcspn(name, ";"), bare = strcspn(name, ":;");
+    if (bare < size && (size - bare != 2 || name[bare + 1] != '0')) return name;
+    const char *from = name;
+    name += size;
+    memmove(to, from, bare);
+    to += bare;
+    if (*name) *to++ = *name++;
+  }
+  *to = '\0';
+  return NULL;
+}
+
 int64_t cli_number(const char *text) {
   char *end;
   errno = 0;
@@ -104,17 +120,27 @@ static cli_status take_value(cursor *c, cli_option_id id, char *value) {
   if (!*value) return cli_usage(command, "--%s: the value is empty", option->name);
   if (option->kind == CLI_NUMBER && cli_number(value) <= 0)
     return cli_usage(command, "--%s: \"%s\" is not a number over 0", option->name, value);
-  if (option->kind != CLI_NAMES)
+  if (!cli_is_list(option)) {
     add(texts, value);
-  else if (!add_names(texts, value))
-    return cli_usage(command, "--%s: an empty name", option->name);
-  return CLI_DONE;
+    return CLI_DONE;
+  }
+  if (option->kind == CLI_NODES) {
+    const char *wrong = drop_indices(value);
+    if (wrong)
+      return cli_usage(command,
+                       "--%s: \"%.*s\": the first output of a node, \":0\", can be one "
+                       "of the model, no other",
+                       option->name, (int)strcspn(wrong, ";"), wrong);
+  }
+  return add_names(texts, value)
+             ? CLI_DONE
+             : cli_usage(command, "--%s: an empty name", option->name);
 }
 
 static cli_status take_option(cursor *c, cli_option_id id, char *value) {
   const cli_option *option = &k_options[id];
   const cli_command_id command = c->call->command;
-  const bool repeats = option->kind == CLI_NAMES || option->kind == CLI_FLAG;
+  const bool repeats = cli_is_list(option) || option->kind == CLI_FLAG;
   if (c->call->given[id] && !repeats)
     return cli_usage(command, "--%s is given twice", option->name);
   c->call->given[id] = true;

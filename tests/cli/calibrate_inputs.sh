@@ -31,6 +31,6 @@ try --outputs y --data "a=folder;b=four.bin" --batch_size 4
 try --outputs z --data "a=four.bin"
 try --outputs z --data "c=four.bin"
 try --outputs y,z --data "a=four.bin"
-try --outputs "y:0" --data "a=four.bin"
+try --outputs "y:1" --data "a=four.bin"
 try --outputs "w" --data "a=four.bin"
 ls

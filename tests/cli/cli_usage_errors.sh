@@ -15,7 +15,10 @@ try inspect --model net.pb -x
 try inspect --model net.pb --=1
 try inspect --model net.pb --json=1
 try inspect --model net.pb --outputs "fc;;side"
-try inspect --model net.pb --outputs fc:0
+try inspect --model net.pb --outputs "fc:0;side:1"
+try inspect --model net.pb --outputs "fc:"
+try inspect --model net.pb --outputs "fc:0:0"
+try inspect --model net.pb --outputs ":0"
 try inspect --model net.pb --outputs nothing
 try inspect --model net.pb more
 try inspect --model net.pb --quiet --verbose
