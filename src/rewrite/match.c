@@ -350,6 +350,20 @@ static amct_status run_once(run *r, amct_error *err) {
   return status;
 }
 
+/* A reason that another pass might have found to be none. */
+static amct_status add_bound(run *r, amct_decision *decision, size_t passes,
+                             amct_error *err) {
+  r->pass.reason = NULL;
+  if (amct_decline(
+          &r->pass,
+          "%s; %zu fusions in a row are made in one go: run `amct fuse`, and fuse "
+          "what it wrote again",
+          decision->reason, passes) != AMCT_OK)
+    return amct_fail_memory(err);
+  decision->reason = r->pass.reason;
+  return AMCT_OK;
+}
+
 static amct_status run_passes(run *r, amct_error *err) {
   const size_t most = WORK_MAX / (amct_graph_count(r->pass.plan->graph) + 1);
   size_t passes = 0;
@@ -364,8 +378,11 @@ static amct_status run_passes(run *r, amct_error *err) {
       if (!AMCT_VEC_PUSH(&r->roots, r->left.at[i])) return amct_fail_memory(err);
   } while (r->done && r->roots.count &&
            ++passes < (most > PASSES_MAX ? most : PASSES_MAX));
-  for (size_t i = 0; i < r->declined.count; i++)
+  for (size_t i = 0; i < r->declined.count; i++) {
+    if (r->done && r->roots.count)
+      AMCT_TRY(add_bound(r, &r->declined.at[i], passes, err));
     AMCT_TRY(amct_plan_decide(r->pass.plan, r->declined.at[i], err));
+  }
   return AMCT_OK;
 }
 

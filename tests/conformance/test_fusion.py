@@ -10,6 +10,7 @@ import fusion_graphs
 import models
 from amct_tensorflow import ArgumentError, _core
 from fusion_pieces import Pieces
+from test_flow_live import old_control_flow
 
 v1 = tf.compat.v1
 
@@ -253,6 +254,55 @@ def test_six_hundred_batch_norms_in_a_row():
     after = fusion_graphs.fuse(before, ["y"])
     assert fusion_graphs.batch_norms(after) == 0
     fusion_graphs.check_values(before, after, feed(1, False), ["y"])
+
+
+def test_more_batch_norms_in_a_row_than_one_run_takes():
+    """It says so, and another run goes on."""
+    graph = tf.Graph()
+    with graph.as_default():
+        pieces = Pieces(1)
+        x = pieces.conv(pieces.image(CHANNELS), 4)
+        values = [pieces.parameter("p", np.full(4, v)) for v in (1.0, 0.001, 0.002, 1.0)]
+        for _ in range(2000):
+            x = v1.nn.fused_batch_norm(x, *values, epsilon=1e-3, is_training=False)[0]
+        tf.nn.relu(x, name="y")
+    definition = graph.as_graph_def()
+    counts = [2000]
+    while counts[-1] > 0:
+        plan = _core.describe_plan(definition.SerializeToString(), ["y"])
+        path = models.write_pb(definition, "float.pb")
+        _core.fuse_model(path, ["y"], "out/model")
+        definition = models.load("out/model_fused.pb").as_graph_def()
+        counts.append(fusion_graphs.batch_norms(definition))
+        assert ("fuse what it wrote again" in plan) == (counts[-1] > 0)
+        assert counts[-1] < counts[-2]
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_branches_of_a_cond_that_is_decided_at_run_time(seed, outside):
+    """Convolution and batch norm in the same branch; `outside`: its parameters are read from before the cond."""
+    with tf.Graph().as_default() as graph, old_control_flow():
+        pieces = Pieces(seed)
+        x = pieces.image(CHANNELS)
+        flag = v1.placeholder(tf.bool, [], name="flag")
+        known = pieces.norm_values(4)
+        values = [pieces.parameter(name, known[name]) for name in ("scale", "offset", "mean", "variance")]
+
+        def branch():
+            pieces.known = {}  # constants of the other branch are none here
+            y = pieces.conv(x, 4, size=3, padding="SAME")
+            if outside:
+                return v1.nn.fused_batch_norm(y, *values, is_training=False)[0]
+            return pieces.large(pieces.biased(y))
+
+        tf.nn.relu(v1.cond(flag, branch, branch), name="y")
+    before = graph.as_graph_def()
+    after = fusion_graphs.fuse(before, ["y"])
+    assert fusion_graphs.batch_norms(before) == 2 and fusion_graphs.batch_norms(after) == 0
+    for taken in (False, True):
+        old, new = (fusion_graphs.run(d, dict(feed(seed, False), **{"flag:0": taken}), ["y"])[0] for d in (before, after))
+        np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-4)
 
 
 def test_the_order_of_nodes_does_not_matter():

@@ -14,7 +14,8 @@
  * the order of the concat.
  *
  * Declines: as fold_conv_bn, if so much as one convolution is not fit; anything else
- * reads the concat, or the model has it as output; it is not on the channels.
+ * reads the concat, or the model has it as output; it is not on the channels; a bias is
+ * added behind it.
  */
 #include "rewrite/norm_folds.h"
 
@@ -28,10 +29,19 @@ typedef struct group {
   size_t count;
 } group;
 
+static bool is_concat(amct_edge edge) {
+  edge = amct_see_through(edge);
+  return edge.port == 0 && amct_ops_have("Concat|ConcatV2", edge.node->op);
+}
+
 static bool recognises(amct_node *root) {
   if (root->data_count == 0) return false;
-  const amct_edge data = amct_see_through(root->inputs[0]);
-  return data.port == 0 && amct_ops_have("Concat|ConcatV2", data.node->op);
+  const amct_node *before = amct_see_through(root->inputs[0]).node;
+  if (is_concat(root->inputs[0])) return true;
+  if (!amct_ops_have("BiasAdd|Add|AddV2", before->op)) return false;
+  for (uint32_t i = 0; i < before->data_count; i++)
+    if (is_concat(before->inputs[i])) return true;
+  return false;
 }
 
 static amct_status open_group(amct_pass *pass, const amct_match *m, group *g,
@@ -39,6 +49,11 @@ static amct_status open_group(amct_pass *pass, const amct_match *m, group *g,
   amct_node *concat = m->node[ROW_CONCAT];
   const bool axis_first = strcmp(concat->op, "Concat") == 0;
   *g = (group){.match = m, .concat = concat};
+  if (m->node[ROW_OUTER])
+    return amct_decline(pass,
+                        "bias \"%s\" stands between concat \"%s\" and it: add its parts "
+                        "to the convolutions, before the concat",
+                        m->node[ROW_OUTER]->name, concat->name);
   if (concat->data_count < 2)
     return amct_decline(pass, "concat \"%s\" has %u inputs", concat->name,
                         concat->data_count);
@@ -155,7 +170,10 @@ const amct_rule amct_rule_fold_group_conv_bn = {
   .recognises = recognises,
   .row = {
     [ROW_NORM]   = {"batch norm", AMCT_NORM_OPS, NULL,
-                    {ROW_CONCAT, ROW_SCALE, ROW_OFFSET, ROW_MEAN, ROW_VARIANCE}},
+                    {ROW_OUTER, ROW_SCALE, ROW_OFFSET, ROW_MEAN, ROW_VARIANCE}},
+    [ROW_OUTER]  = {"bias", "BiasAdd", "Add|AddV2", {ROW_CONCAT, ROW_OUTER_BIAS},
+                    .sole_use = true, .optional = true},
+    [ROW_OUTER_BIAS] = {"bias", .vector = true},
     [ROW_CONCAT] = {"concat", "Concat|ConcatV2", .sole_use = true},
     AMCT_LAYER_ROWS("convolution", AMCT_CONVOLUTIONS, false),
     AMCT_NORM_ROWS,
