@@ -67,7 +67,8 @@ static amct_status check_layer(amct_pass *pass, const amct_match *m) {
       (sum && !is_float(sum, "T")) || (outer && !is_float(outer, "T")))
     return amct_decline(pass, "is not float32 throughout, \"%s\" included", conv->name);
   const amct_format format = amct_node_format(conv);
-  const bool moved = is_op(m->node[ROW_MOVE], "Reshape"); /* to another layout, perhaps */
+  const amct_node *move = m->node[ROW_MOVE]; /* to another layout, perhaps */
+  const bool moved = move && amct_ops_have("Reshape|Transpose", move->op);
   if (format == AMCT_FORMAT_OTHER || !format_fits(sum, conv) ||
       (is_norm(root) && !moved && amct_node_format(root) != format) ||
       !format_fits(outer, root))

@@ -162,6 +162,19 @@ class Pieces(object):
         crops = np.array(crops) + np.array([[0, 0]] * self.nchw + [[2, 2]] * 2)
         return raw.BatchToSpaceND(input=x, block_shape=blocks, crops=crops, name=self.name("to_space"))
 
+    def flip(self):
+        """NHWC from here on, if it was NCHW, or the other way round; the order that brings images there."""
+        self.nchw = not self.nchw
+        self.format, self.axis = ("NCHW", 1) if self.nchw else ("NHWC", 3)
+        return [0, 3, 1, 2] if self.nchw else [0, 2, 3, 1]
+
+    def in_other_layout(self, x, out):
+        """A convolution between Transposes, as Keras has some for NCHW on CPUs; perhaps biased there."""
+        x = raw.Transpose(x=x, perm=self.flip(), name=self.name("transpose"))
+        depthwise = self.chance(0.3)
+        y = self.biased(self.conv(x, min(out, 3) if depthwise else out, depthwise=depthwise))
+        return raw.Transpose(x=y, perm=self.flip(), name=self.name("transpose"))
+
     def matmul(self, x, out):
         name = self.name("matmul")
         self.layers.append(name)
@@ -253,17 +266,17 @@ class Pieces(object):
 
     def single(self, x):
         """A convolution, perhaps biased, and one or two batch norms."""
-        kind = self.pick("plain", "plain", "depthwise", "transposed", "atrous")
-        if kind in ("transposed", "atrous"):
+        kind = self.pick("plain", "plain", "depthwise", "transposed", "atrous", "in_other_layout")
+        if kind in ("transposed", "atrous", "in_other_layout"):
             x = getattr(self, kind)(x, self.pick(1, 2, 5, 8))
         else:
             out = self.pick(1, 2, 3) if kind == "depthwise" else self.pick(1, 2, 5, 8)
             x = self.conv(x, out, depthwise=kind == "depthwise")
         x = self.biased(x)
-        if kind != "atrous" and self.chance(0.3):
+        if kind not in ("atrous", "in_other_layout") and self.chance(0.3):
             x = self.arithmetic(x)
         x = self.norm(x)
-        if kind != "atrous" and self.chance(0.2):
+        if kind not in ("atrous", "in_other_layout") and self.chance(0.2):
             x = self.arithmetic(x)
         return self.norm(x) if self.chance(0.2) else x
 

@@ -4,17 +4,19 @@
  * moves values and leaves each in its channel.
  *
  *   before  bn(batch_to_space(conv(data, weight))), as TensorFlow 1 writes dilated
- *           convolutions, or bn(reshape(matmul(data, weight))), to rank 4. Behind the
- *           layer, and behind the op that moves, may stand a bias as in fold_conv_bn
- *   after   batch_to_space(bias_add(conv(data, weight'), bias')), or reshape(...), under
- *           the batch norm's name; the bias addition is called <layer>/bias_add, and what
- *           read the shape of the layer reads its shape
+ *           convolutions; bn(reshape(matmul(data, weight))), to rank 4; or
+ *           bn(transpose(conv(data, weight))), to the other layout. Behind the layer, and
+ *           behind the op that moves, may stand a bias as in fold_conv_bn
+ *   after   batch_to_space(bias_add(conv(data, weight'), bias')), or reshape(...), or
+ *           transpose(...), under the batch norm's name; the bias addition is called
+ *           <layer>/bias_add, and what read the shape of the layer reads its shape
  *
  * Formulas as in fold_conv_bn.
  *
  * Declines: as fold_conv_bn; anything else reads the op that moves, or the model has it
  * as output; a BatchToSpaceND whose blocks or crops reach the channels, or may; a Reshape
- * after which the last axis (NCHW: axis 1, alone) is not known to be the channels.
+ * after which the last axis (NCHW: axis 1, alone) is not known to be the channels; a
+ * Transpose that does not bring the channels where the batch norm has them.
  */
 #include "rewrite/norm_folds.h"
 
@@ -24,7 +26,8 @@ static bool is_op(const amct_node *node, const char *op) {
 
 static bool moves(amct_edge edge) {
   edge = amct_see_through(edge);
-  return edge.port == 0 && amct_ops_have("BatchToSpaceND|Reshape", edge.node->op);
+  return edge.port == 0 &&
+         amct_ops_have("BatchToSpaceND|Reshape|Transpose", edge.node->op);
 }
 
 static bool recognises(amct_node *root) {
@@ -89,12 +92,27 @@ static amct_status check_reshape(amct_pass *pass, const amct_norm_fold *fold,
                       move->name, (long long)fold->channels, m->node[ROW_CONV]->name);
 }
 
+static amct_status check_transpose(amct_pass *pass, const amct_match *m,
+                                   amct_error *err) {
+  const amct_node *move = m->node[ROW_MOVE];
+  const int64_t from = amct_node_format(m->node[ROW_CONV]) == AMCT_NCHW ? 1 : 3;
+  const int to = amct_node_format(m->node[ROW_NORM]) == AMCT_NCHW ? 1 : 3;
+  int64_t axes[4] = {0};
+  bool known = move->data_count == 2;
+  if (known) AMCT_TRY(read_ints(move, 1, axes, 4, &known, err));
+  if (known && axes[to] == from && !is_op(m->node[ROW_CONV], "MatMul")) return AMCT_OK;
+  return amct_decline(pass,
+                      "\"%s\" is not known to bring the channels of \"%s\" to axis %d",
+                      move->name, m->node[ROW_CONV]->name, to);
+}
+
 static amct_status check_move(amct_pass *pass, const amct_norm_fold *fold,
                               amct_error *err) {
   const amct_node *move = fold->match->node[ROW_MOVE];
   const amct_shapes *shapes = NULL;
   AMCT_TRY(amct_pass_shapes(pass, &shapes, err));
   if (is_op(move, "Reshape")) return check_reshape(pass, fold, shapes);
+  if (is_op(move, "Transpose")) return check_transpose(pass, fold->match, err);
   if (move->data_count != 3)
     return amct_decline(pass, "\"%s\" has %u inputs", move->name, move->data_count);
   return check_blocks(pass, fold->match, shapes, err);
@@ -138,7 +156,7 @@ const amct_rule amct_rule_fold_moved_bn = {
     [ROW_OUTER]      = {"bias", "BiasAdd", "Add|AddV2", {ROW_MOVE, ROW_OUTER_BIAS},
                         .sole_use = true, .optional = true},
     [ROW_OUTER_BIAS] = {"bias", .vector = true},
-    [ROW_MOVE]       = {"BatchToSpaceND or Reshape", "BatchToSpaceND|Reshape", NULL, {ROW_SUM},
+    [ROW_MOVE]       = {"BatchToSpaceND, Reshape or Transpose", "BatchToSpaceND|Reshape|Transpose", NULL, {ROW_SUM},
                         .sole_use = true},
     AMCT_LAYER_ROWS("layer", AMCT_CONVOLUTIONS "|MatMul", true),
     AMCT_NORM_ROWS,
