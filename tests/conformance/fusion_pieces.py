@@ -275,7 +275,8 @@ class Pieces(object):
         x = self.biased(x)
         if kind not in ("atrous", "in_other_layout") and self.chance(0.3):
             x = self.arithmetic(x)
-        x = self.norm(x)
+        # in small ops, NCHW is known from what stands next to them: a Transpose does not tell
+        x = self.large(x) if kind == "in_other_layout" else self.norm(x)
         if kind not in ("atrous", "in_other_layout") and self.chance(0.2):
             x = self.arithmetic(x)
         return self.norm(x) if self.chance(0.2) else x

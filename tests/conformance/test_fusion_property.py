@@ -91,7 +91,7 @@ def evaluate(definition, names):
     graph = tf.Graph()
     x = np.random.RandomState(0).normal(0, 1, (1, 3, 3, CHANNELS)).astype(np.float32)
     with graph.as_default():
-        tf.import_graph_def(definition, name="")
+        tf.import_graph_def(fusion_graphs.portable(definition), name="")
     with models.plain_session(graph) as session:
         return session.run([name + ":0" for name in names], {"x:0": x})
 
