@@ -9,10 +9,12 @@ stands beside the seeds, under other names. --check: compares the dictionaries, 
 """
 
 import argparse
+import io
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Dict, List
 
@@ -100,6 +102,8 @@ def dictionaries() -> Dict[str, List[str]]:
         "cfg": cfg,
         "deploy": text + record + ["\n---\n"],
         "qat": text + ["num_bits=", "narrow_range=", "min=", "max="],
+        "arrays": ["{'descr': '", "'fortran_order': False, ", "'shape': (", ", 2)", ".npy"]
+        + ["<f4", "<f2", "<i8", "|u1", "NUMPY", "PK"],
     }
 
 
@@ -228,6 +232,35 @@ prob = Softmax(both)
 """
 
 
+def npy_of(shape: str, values: int, descr: str = "<f4", version: int = 1) -> bytes:
+    """A .npy of float32 zeros."""
+    head = "{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}\n".format(descr, shape)
+    size = len(head).to_bytes(2 if version == 1 else 4, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + size + head.encode() + bytes(4 * values)
+
+
+def npz_of(arrays: Dict[str, bytes]) -> bytes:
+    """An archive, as numpy.savez writes it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as file:
+                file.write(array)
+    return made.getvalue()
+
+
+def arrays() -> Dict[str, bytes]:
+    return {
+        "arrays/seed_npy": npy_of("(3, 2)", 6),
+        "arrays/seed_version_2": npy_of("(4,)", 4, "<i4", 2),
+        "arrays/seed_none": npy_of("(0, 2)", 0),
+        "arrays/seed_wide": npy_of("(4503599627370496, 0)", 0),
+        "arrays/seed_short": npy_of("(9, 9)", 6),
+        "arrays/seed_npz": npz_of({"x": npy_of("(3, 2)", 6)}),
+        "arrays/seed_npz_two": npz_of({"y": npy_of("(2,)", 2), "x": npy_of("(3, 1, 2)", 6)}),
+    }
+
+
 def seeds(text_to_pb: str) -> Dict[str, bytes]:
     """Path under corpus/ -> content."""
     found = {
@@ -240,6 +273,7 @@ def seeds(text_to_pb: str) -> Dict[str, bytes]:
         "record/seed_stats": STATS.encode(),
         "record/seed_small": tree.read(Path("tests/data/record_small.txt")).encode(),
     }
+    found.update(arrays())
     for i, config in enumerate(CONFIGS):
         found["config/seed_{}".format(i)] = json.dumps(config).encode()
     for path in tree.files(".txt"):

@@ -136,9 +136,11 @@ static amct_status check_block(const amct_column *c, amct_block *block, amct_err
                      "%s: %s has shape %s where input \"%s\" takes %s", block->path,
                      entry, shape_text(&block->shape, has), port->name,
                      shape_text(&port->shape, wanted));
-  if (block->shape.dims[0] == 0)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, port->name, "%s: %s holds no samples",
-                     block->path, entry);
+  if (block->bytes == 0) /* of which there may be any number */
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, port->name,
+                     "%s: %s holds no samples%s%s", block->path, entry,
+                     block->shape.dims[0] ? ": its shape is " : "",
+                     block->shape.dims[0] ? shape_text(&block->shape, has) : "");
   if (c->blocks.count > 0 && !tails_agree(&block->shape, &c->blocks.at[0].shape))
     return amct_fail(err, AMCT_INVALID_ARGUMENT, port->name,
                      "%s: %s has shape %s where %s has %s: all batches of input \"%s\" "
