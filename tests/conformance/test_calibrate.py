@@ -3,6 +3,7 @@
 
 import glob
 import os
+import pty
 import re
 import resource
 import shutil
@@ -392,3 +393,46 @@ def test_from_python():
     assert b"TensorFlow" in subprocess.check_output([sys.executable, "-c", program], env=environment)
     done("--model", "net.pb", "--outputs", OUTPUT, "--data", "x.npy", "--save_path", "there", "--engine", "tensorflow")
     same_files("here", "there", WRITTEN)
+
+
+def terminal_of(*more):
+    """What a run writes to a terminal that is its standard error."""
+    ours, its = pty.openpty()
+    environment = dict(os.environ, AMCT_ENGINE_DIR=PACKAGES)
+    process = subprocess.Popen(
+        (PROGRAM, "calibrate", "--model", "net.pb", "--outputs", "logits", "--data", "x.npy", "--batch_size", "20",
+         "--save_path", "c") + more,
+        env=environment, stdout=subprocess.DEVNULL, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    text = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not part:
+            break
+        text += part
+    os.close(ours)
+    assert process.wait() == 0, text
+    return text.decode()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_progress_on_a_terminal(engine):
+    """A bar that grows from nothing to all, with the time left; none with --quiet."""
+    with open("net.pb", "wb") as file:
+        file.write(heavy_network().SerializeToString())
+    np.save("x.npy", np.tile(pictures(50), (20, 1, 1, 1)))
+    for preset, total in (("none", 1000), ("accurate", 750 * 2 + 250 * 3)):
+        text = terminal_of("--engine", engine, "--preset", preset)
+        bars = re.findall(r"\rcalibrating \[(#*)(\.*)\] (\d+)/(\d+) samples(, \d+ s left)?", text)
+        assert len(bars) > 2
+        assert all(len(full) + len(rest) == 30 and int(of) == total for full, rest, _, of, _ in bars)
+        done = [int(bar[2]) for bar in bars]
+        assert done[0] == 0 and done[-1] == total and done == sorted(done)
+        assert [bool(bar[4]) for bar in bars] == [0 < n < total for n in done]
+        assert all(len(bar[0]) == 30 * int(bar[2]) // total for bar in bars)
+        assert text.count("\n", text.index("{}/{} samples".format(total, total))) >= 1
+    assert "calibrating" not in terminal_of("--engine", engine, "--quiet")
