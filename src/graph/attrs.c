@@ -174,6 +174,13 @@ bool amct_attr_ints(const amct_node *node, const char *key, amct_ints *value) {
   return !bad;
 }
 
+bool amct_attr_list(const amct_node *node, const char *key, amct_slice *value) {
+  amct_field list;
+  if (!pick(node, key, ATTR_LIST, &list)) return false;
+  *value = list.bytes;
+  return true;
+}
+
 bool amct_attr_is(const amct_node *node, const char *key, const char *text, bool absent) {
   amct_slice value;
   if (find(node, key) == NULL) return absent;

@@ -28,6 +28,7 @@ bool amct_attr_type(const amct_node *node, const char *key, amct_dtype *value);
 bool amct_attr_shape(const amct_node *node, const char *key, amct_shape *value);
 bool amct_attr_ints(const amct_node *node, const char *key, amct_ints *value);
 /** Encoded AttrValue message. */
+bool amct_attr_list(const amct_node *node, const char *key, amct_slice *value);
 bool amct_attr_raw(const amct_node *node, const char *key, amct_slice *value);
 /** i-th attribute in file order, for printing and copying; false past the end. */
 bool amct_attr_at(const amct_node *node, size_t i, amct_slice *key, amct_slice *value);

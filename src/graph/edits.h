@@ -71,6 +71,7 @@ void amct_spec_texts(amct_spec *spec, const char *key, const char *const *values
                      size_t count);
 void amct_spec_types(amct_spec *spec, const char *key, const amct_dtype *values,
                      size_t count);
+void amct_spec_drop(amct_spec *spec, const char *key); /* of the copied fields */
 void amct_spec_raw(amct_spec *spec, const char *key, amct_slice attr_value);
 /** `dtype` and `value` of a Const, as tensor_content. Data is copied. */
 void amct_spec_tensor(amct_spec *spec, amct_dtype dtype, const amct_shape *shape,
@@ -86,10 +87,13 @@ AMCT_NODISCARD amct_status amct_edits_apply(amct_edits *edits, amct_error *err);
  * Removes nodes that edits orphaned: Const, Identity, ReadVariableOp and the like that
  * lost their last reader since the graph was loaded, and sums and products of such. A
  * control edge from a constant that waits for nothing is no reader, and goes too. `keep`
- * names nodes that stay (model outputs).
+ * names nodes that stay (model outputs). Colocation with what is gone goes with it.
  */
 AMCT_NODISCARD amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
                                             size_t keep_count, amct_error *err);
+
+/** Takes names of nodes that are not there out of the attribute _class. */
+AMCT_NODISCARD amct_status amct_graph_mend_colocation(amct_graph *graph, amct_error *err);
 
 /** The nodes that amct_graph_sweep would remove: key and value are the node. */
 AMCT_NODISCARD amct_status amct_graph_orphans(amct_map *orphans, amct_graph *graph,

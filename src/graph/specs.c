@@ -202,6 +202,16 @@ void amct_spec_texts(amct_spec *spec, const char *key, const char *const *values
   put_list(spec, key, &items);
 }
 
+void amct_spec_drop(amct_spec *spec, const char *key) {
+  const amct_slice wanted = amct_slice_of(key);
+  size_t left = 0;
+  if (spec == NULL) return;
+  for (size_t i = 0; i < spec->fields.count; i++)
+    if (!amct_slice_equal(spec->fields.at[i].key, wanted))
+      spec->fields.at[left++] = spec->fields.at[i];
+  spec->fields.count = left;
+}
+
 void amct_spec_raw(amct_spec *spec, const char *key, amct_slice attr_value) {
   static const amct_buffer k_nothing;
   if (spec != NULL) put_attr(spec, key, &k_nothing, attr_value);

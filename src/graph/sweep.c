@@ -115,7 +115,7 @@ amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
   amct_map orphans = {0};
   amct_edits *edits = NULL;
   amct_status status = amct_graph_orphans(&orphans, graph, keep, keep_count, err);
-  if (status != AMCT_OK || orphans.count == 0) goto done;
+  if (status != AMCT_OK) goto done;
   edits = amct_edits_new(graph);
   if (edits == NULL) {
     status = amct_fail_memory(err);
@@ -125,6 +125,7 @@ amct_status amct_graph_sweep(amct_graph *graph, const char *const *keep,
     if (amct_map_get(&orphans, graph->nodes[i]))
       amct_edits_detach(edits, graph->nodes[i]);
   status = amct_edits_apply(edits, err);
+  if (status == AMCT_OK) status = amct_graph_mend_colocation(graph, err);
 done:
   amct_edits_free(edits);
   amct_map_free(&orphans);
