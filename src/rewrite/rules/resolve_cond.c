@@ -14,8 +14,8 @@
  *
  * Declines, where the cond chooses between training and inference: a predicate that is
  * not known, or whose default is training; a model output in the branch that goes; the
- * second output of the merge is read. Conds inside while loops, and other conds whose
- * predicate may be fed, are passed over in silence.
+ * second output of the merge is read; a merge of several inputs that run. Conds inside
+ * while loops, and other conds whose predicate may be fed, are passed over in silence.
  */
 #include "op/parameters.h"
 #include "rewrite/conds.h"
@@ -107,6 +107,8 @@ static amct_status weigh_merge(const amct_conds *c, const amct_node *merge,
     amct_flag *flag = amct_conds_dead(c, merge->inputs[i]);
     if (!flag) continue;
     if (chooses_statistics(merge, &means) && means == i) flag->trains = true;
+    if (!amct_map_get(&c->dead, merge) && amct_conds_live_input(c, merge) < 0)
+      AMCT_TRY(refuse(c, flag, "\"%s\" has several inputs that run", merge->name, err));
     if (amct_node_readers(merge, 1))
       AMCT_TRY(refuse(c, flag, "the second output of \"%s\" is read", merge->name, err));
   }
