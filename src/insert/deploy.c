@@ -76,7 +76,24 @@ static amct_status collect_tensors(amct_deployer *d, const amct_record *record,
       continue;
     const amct_tensor_job job = {node, (uint32_t)input, factors};
     if (!AMCT_VEC_PUSH(&d->tensors, job)) return amct_fail_memory(err);
-    AMCT_TRY(amct_map_set(&d->own_tensors, node, node, err));
+  }
+  return AMCT_OK;
+}
+
+/* Which of them fusion has left. */
+static amct_status find_tensors_again(amct_deployer *d, amct_error *err) {
+  char why[AMCT_REASON_BYTES];
+  for (size_t i = 0; i < d->tensors.count; i++) {
+    amct_tensor_job *job = &d->tensors.at[i];
+    const char *key = job->factors->key;
+    uint64_t input = job->input;
+    if (!amct_tensor_find(d->graph, key, &job->node, &input) ||
+        amct_tensor_refusal(job->node, input, why) != NULL)
+      return amct_fail(err, AMCT_BAD_RECORD, key,
+                       "%s: layer \"%.200s\": this op is fused into another, and has no "
+                       "input tensor any more: leave its factors out",
+                       d->options->record_path, key);
+    AMCT_TRY(amct_map_set(&d->own_tensors, job->node, job->node, err));
   }
   return AMCT_OK;
 }
@@ -302,6 +319,7 @@ static void log_tensors(const amct_deployer *d) {
 static amct_status deploy_all(amct_deployer *d, amct_error *err) {
   AMCT_TRY(collect_stats(d, err));
   AMCT_TRY(settle(d, err));
+  AMCT_TRY(find_tensors_again(d, err));
   AMCT_TRY(move_outputs(d, err));
   AMCT_TRY(deploy_results(d, err));
   AMCT_TRY(deploy_data(d, err));

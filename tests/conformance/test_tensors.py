@@ -383,3 +383,22 @@ def test_weights_behind_dequantize(dtype, mode, narrow, low, high):
     stored = nodes[nodes[nodes["conv"].input[1]].input[0]]
     scaled = (weights / scales).astype(F32)
     assert np.array_equal(constant(stored), np.clip(away(scaled), -128, 127))
+
+
+def test_an_op_that_fusion_takes_away_has_no_input_tensor():
+    graph = tf.Graph()
+    with graph.as_default():
+        x = v1.placeholder(tf.float32, [None, 4, 4, 3], name="x")
+        w = tf.constant(np.linspace(-1, 1, 6).reshape(1, 1, 3, 2), tf.float32)
+        conv = tf.nn.conv2d(x, w, strides=[1, 1, 1, 1], padding="SAME", name="conv")
+        two = tf.constant([1.0, 2.0])
+        inverse = tf.math.rsqrt(tf.add(two, 0.25, name="sum"))
+        tf.nn.relu(tf.add(conv * inverse, two - two * inverse), name="y")
+    Path("norm.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    Path("norm.txt").write_text(
+        'record { key: "conv" value { scale_d: 0.5 offset_d: 0 scale_w: 1 offset_w: 0 } }\n'
+        'record { key: "sum:0" value { scale_d: 0.5 offset_d: 0 } }\n'
+    )
+    with pytest.raises(amct.RecordError, match='norm.txt: layer "sum:0": this op is fused into another'):
+        amct.convert_model("norm.pb", ["y"], "norm.txt", "norm")
+    assert not Path("norm_quantized.pb").exists()
