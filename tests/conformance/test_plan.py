@@ -69,4 +69,5 @@ def test_live_plan_is_the_frozen_plan(network, resource):
         assert live_plan.count("fold fold_conv_bn") == 3
         assert "layer Conv2D logits per_tensor 5" in live_plan
     if network is declined:
-        assert live_plan.count("keep fold_conv_bn") == 3
+        assert live_plan.count("keep fold_conv_bn") == 2
+        assert live_plan.count("keep fold_bn_conv") == 1
