@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# fuzz.sh [SECONDS]: runs each fuzz target that long (60), two at a time. What it finds stays in
+# fuzz.sh [SECONDS [SEED]]: runs each fuzz target that long (60), two at a time, from this seed (1), so
+# that a run can be repeated; 0 is another one each time. What it finds stays in
 # build/fuzz/findings/<target>; a fixed one moves to tests/fuzz/corpus/<target>, where every build replays it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly SECONDS_EACH=${1:-60}
-readonly TARGETS="graph deploy text config cfg record"
+readonly SEED=${2:-1}
+readonly TARGETS="graph deploy qat text config cfg record arrays"
 readonly OUT=$PWD/build/fuzz
 
 run() { # $1: target
   local corpus=$OUT/corpus/$1 findings=$OUT/findings/$1
   mkdir -p "$corpus" "$findings"
   # memory beyond a small multiple of the input is a finding, and so are 10 seconds
-  "$OUT/tests/fuzz/fuzz_$1" -max_total_time="$SECONDS_EACH" -max_len=4096 -timeout=10 \
+  "$OUT/tests/fuzz/fuzz_$1" -seed="$SEED" -max_total_time="$SECONDS_EACH" -max_len=4096 -timeout=10 \
     -rss_limit_mb=2048 -malloc_limit_mb=512 -dict="tests/fuzz/fuzz_$1.dict" \
     -artifact_prefix="$findings/" -print_final_stats=1 \
     "$corpus" "tests/fuzz/corpus/$1" >"$OUT/fuzz_$1.log" 2>&1

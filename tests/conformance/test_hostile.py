@@ -410,3 +410,15 @@ def test_a_fork_after_calibration_started():
         timeout=120,
     )
     assert done.returncode == 0 and "done" in done.stdout, done.stderr
+
+
+def test_a_constant_that_reads_something(tmp_path):
+    graph_def = v1.GraphDef()
+    graph_def.node.add(name="x", op="Placeholder").attr["dtype"].type = 1
+    node = graph_def.node.add(name="c", op="Const", input=["x"])
+    node.attr["dtype"].type = 1
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0))
+    with open("bad.pb", "wb") as file:
+        file.write(graph_def.SerializeToString())
+    with pytest.raises(amct.GraphError, match="c: a Const reads x, it takes no data inputs"):
+        amct.inspect("bad.pb")
