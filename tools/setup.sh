@@ -214,7 +214,7 @@ main() {
     build) tools="$BUILD_TOOLS" ;;
     wheel) tools="$BUILD_TOOLS $WHEEL_TOOLS" ;;
     demo) tools="$BUILD_TOOLS $TF2" ;;
-    test) tools="$BUILD_TOOLS $WHEEL_TOOLS $TF2 $TEST_TOOLS $LINT_TOOLS" ;;
+    test) tools="$BUILD_TOOLS $WHEEL_TOOLS $TF2 $OPENVINO $TEST_TOOLS $LINT_TOOLS" ;;
     lint) tools="$LINT_TOOLS" ;;
     *)
       sed -n '3,12s/^# \{0,1\}//p' "$0"
