@@ -14,10 +14,17 @@ amct_calib_state *amct_calib_state_new(amct_name id, amct_name path) {
   return state;
 }
 
-static void free_observer(amct_calib_observer *observer) {
+void amct_calib_observer_empty(amct_calib_observer *observer) {
   amct_sketch_free(observer->sketch);
+  observer->sketch = NULL;
   amct_calib_means_free(observer->means);
+  observer->means = NULL;
   amct_calib_samples_free(observer->samples);
+  observer->samples = NULL;
+}
+
+static void free_observer(amct_calib_observer *observer) {
+  amct_calib_observer_empty(observer);
   pthread_mutex_destroy(&observer->lock);
   amct_free(observer);
 }
@@ -144,12 +151,7 @@ amct_status amct_calib_observer_get(amct_calib_state *state,
 
 static void drop_sketch(amct_calib_observer *observer) {
   pthread_mutex_lock(&observer->lock);
-  amct_sketch_free(observer->sketch);
-  observer->sketch = NULL;
-  amct_calib_means_free(observer->means);
-  observer->means = NULL;
-  amct_calib_samples_free(observer->samples);
-  observer->samples = NULL;
+  amct_calib_observer_empty(observer);
   pthread_mutex_unlock(&observer->lock);
 }
 

@@ -19,6 +19,10 @@ typedef struct amct_calib_observer {
   atomic_bool done;
 } amct_calib_observer;
 
+/** Frees what it has gathered, with its lock held or nobody else there; calib_layers.c.
+ */
+void amct_calib_observer_empty(amct_calib_observer *observer);
+
 /** Means of a layer's input by tap and channel, shared by layers that read it alike. */
 typedef struct amct_calib_mean {
   float *mean; /* NULL: there are none */

@@ -165,12 +165,7 @@ static amct_status find_parts(visit *v, amct_error *err) {
 static void close_observer(const visit *v) {
   amct_calib_observer *observer = v->observer;
   amct_calib_sketched(v->state, -bytes_of(observer));
-  amct_sketch_free(observer->sketch);
-  observer->sketch = NULL;
-  amct_calib_means_free(observer->means);
-  observer->means = NULL;
-  amct_calib_samples_free(observer->samples);
-  observer->samples = NULL;
+  amct_calib_observer_empty(observer);
   atomic_store(&observer->done, true);
 }
 
