@@ -2,6 +2,7 @@
 #include "api/calibrate_runs.h"
 
 #include "api/live.h"
+#include "insert/fold_spec.h"
 #include "rewrite/fold_values.h"
 
 void amct_runs_free(amct_runs *runs) {
@@ -178,14 +179,9 @@ amct_status amct_runs_take(void *context, size_t fetch, int64_t row,
 static amct_status weigh(const amct_prepared *p, const amct_layer_recipe *recipe,
                          const amct_calib_weight_spec *spec, amct_error *err) {
   const amct_layer *layer = recipe->layer;
-  const amct_fold *fold = amct_plan_fold(p->study.plan, layer->node);
-  amct_fold_ref bias = {.kind = AMCT_FOLD_BIAS};
-  const amct_fold_ref *steps = fold ? fold->steps.at : &bias;
-  size_t count = fold ? fold->steps.count : 0;
-  if (!fold && layer->bias) {
-    bias.bias = layer->bias->inputs[1];
-    count = 1;
-  }
+  amct_fold_ref bias;
+  size_t count = 0;
+  const amct_fold_ref *steps = amct_fold_spec_steps(p->study.plan, layer, &bias, &count);
   amct_arena scratch = {0};
   amct_weight_layout layout;
   amct_shape shape;

@@ -63,16 +63,24 @@ static amct_status put_step(amct_edits *edits, amct_spec *spec, const amct_layer
   return AMCT_OK;
 }
 
+const amct_fold_ref *amct_fold_spec_steps(const amct_plan *plan, const amct_layer *layer,
+                                          amct_fold_ref *bias, size_t *count) {
+  const amct_fold *fold = amct_plan_fold(plan, layer->node);
+  *bias = (amct_fold_ref){.kind = AMCT_FOLD_BIAS};
+  *count = fold ? fold->steps.count : 0;
+  if (fold) return fold->steps.at;
+  if (layer->bias) {
+    bias->bias = layer->bias->inputs[1];
+    *count = 1;
+  }
+  return bias;
+}
+
 amct_status amct_fold_spec_put(amct_edits *edits, const amct_plan *plan, amct_spec *spec,
                                const amct_layer *layer, size_t *inputs, amct_error *err) {
-  const amct_fold *fold = amct_plan_fold(plan, layer->node);
-  amct_fold_ref bias = {.kind = AMCT_FOLD_BIAS};
-  const amct_fold_ref *steps = fold ? fold->steps.at : &bias;
-  size_t count = fold ? fold->steps.count : 0;
-  if (!fold && layer->bias) {
-    bias.bias = layer->bias->inputs[1];
-    count = 1;
-  }
+  amct_fold_ref bias;
+  size_t count = 0;
+  const amct_fold_ref *steps = amct_fold_spec_steps(plan, layer, &bias, &count);
 
   amct_arena *arena = amct_graph_arena(plan->graph);
   char(*text)[STEP_TEXT_BYTES] = amct_arena_array(arena, count + 1, STEP_TEXT_BYTES);

@@ -8,6 +8,10 @@
 
 #include "op/layers.h"
 
+/** What is folded into a layer: the steps of the plan or, without any, its bias as the
+ * one step, for which `bias` is room. */
+const amct_fold_ref *amct_fold_spec_steps(const amct_plan *plan, const amct_layer *layer,
+                                          amct_fold_ref *bias, size_t *count);
 /** Gives the node the weight of a layer and the parameters of what is folded into it as
  * inputs, by the edges of the unfused graph, and the attribute `fold`. `*inputs` counts
  * them. */
