@@ -40,6 +40,13 @@ amct_status amct_decline(amct_pass *pass, const char *format, ...) {
   return pass->reason ? AMCT_OK : AMCT_OUT_OF_MEMORY;
 }
 
+amct_status amct_pass_name_layers(amct_pass *pass, const amct_buffer *names,
+                                  amct_error *err) {
+  if (names->failed) return amct_fail_memory(err);
+  pass->layers = amct_arena_text(pass->arena, (const char *)names->data, names->size);
+  return pass->layers ? AMCT_OK : amct_fail_memory(err);
+}
+
 bool amct_ops_have(const char *ops, const char *op) {
   const size_t size = strlen(op);
   for (const char *at = ops; at && *at; at = strchr(at, '|'), at = at ? at + 1 : NULL)

@@ -77,6 +77,10 @@ typedef struct amct_rule {
  * amct_decline(...)`. */
 amct_status amct_decline(amct_pass *pass, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/** The match is folded into these layers, "a" or "a,b". */
+AMCT_NODISCARD amct_status amct_pass_name_layers(amct_pass *pass,
+                                                 const amct_buffer *names,
+                                                 amct_error *err);
 
 /** For rules whose patterns no tree of rows describes: matches row `index` and what feeds
  * it at `edge`, which `reader` reads, and adds to `match`. Sets pass->reason where it

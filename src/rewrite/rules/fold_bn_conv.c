@@ -281,12 +281,7 @@ static amct_status commit(amct_pass *pass, const reach *r, amct_error *err) {
   }
   for (size_t i = 0; i < r->passed.count; i++)
     amct_edits_detach(pass->edits, r->passed.at[i]);
-  if (status == AMCT_OK) {
-    pass->layers =
-        names.failed ? NULL
-                     : amct_arena_text(pass->arena, (const char *)names.data, names.size);
-    if (!pass->layers) status = amct_fail_memory(err);
-  }
+  if (status == AMCT_OK) status = amct_pass_name_layers(pass, &names, err);
   amct_buffer_free(&names);
   return status;
 }

@@ -143,12 +143,7 @@ static amct_status commit(amct_pass *pass, const group *g, amct_error *err) {
     amct_buffer_format(&names, "%s%s", i ? "," : "", g->branches[i].node[ROW_CONV]->name);
   }
   if (status == AMCT_OK) status = move_concat(pass, g, tensors, err);
-  if (status == AMCT_OK) {
-    pass->layers =
-        names.failed ? NULL
-                     : amct_arena_text(pass->arena, (const char *)names.data, names.size);
-    if (!pass->layers) status = amct_fail_memory(err);
-  }
+  if (status == AMCT_OK) status = amct_pass_name_layers(pass, &names, err);
   amct_buffer_free(&names);
   return status;
 }
