@@ -7,10 +7,6 @@ static amct_status check_inputs(const amct_graph *graph, const amct_node *node,
   if (node->data_count > node->input_count)
     return amct_fail(err, AMCT_BAD_GRAPH, node->name, "%s: %u data inputs among %u",
                      node->name, node->data_count, node->input_count);
-  if (node->data_count > 0 && strcmp(node->op, "Const") == 0)
-    return amct_fail(err, AMCT_BAD_GRAPH, node->name,
-                     "%s: a Const reads %s, it takes no data inputs", node->name,
-                     node->inputs[0].node ? node->inputs[0].node->name : "a tensor");
   for (uint32_t i = 0; i < node->input_count; i++) {
     const amct_edge *edge = &node->inputs[i];
     if (edge->node == NULL || edge->node->removed || edge->node->graph != graph)
@@ -21,6 +17,10 @@ static amct_status check_inputs(const amct_graph *graph, const amct_node *node,
                        "%s: control and data inputs are mixed at input %u", node->name,
                        i);
   }
+  if (node->data_count > 0 && strcmp(node->op, "Const") == 0)
+    return amct_fail(err, AMCT_BAD_GRAPH, node->name,
+                     "%s: a Const reads %s, it takes no data inputs", node->name,
+                     node->inputs[0].node->name);
   return AMCT_OK;
 }
 
