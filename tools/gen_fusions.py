@@ -52,15 +52,5 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def main() -> int:
-    wanted = page()
-    if sys.argv[1:] != ["--check"]:
-        (tree.ROOT / PAGE).write_text(wanted, encoding="utf-8")
-        return 0
-    known = (tree.ROOT / PAGE).exists() and tree.read(PAGE) == wanted
-    problems = [] if known else ["{} is old: tools/gen_fusions.py".format(PAGE)]
-    return tree.report("gen_fusions", problems, "{} lines".format(wanted.count("\n")))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tree.page_main("gen_fusions", PAGE, page()))

@@ -87,16 +87,5 @@ def page() -> str:
     return HEAD + "\n".join(links) + "\n\n" + "\n".join(sections)
 
 
-def main() -> int:
-    wanted = page()
-    if sys.argv[1:] != ["--check"]:
-        (tree.ROOT / PAGE).write_text(wanted, encoding="utf-8")
-        return 0
-    known = (tree.ROOT / PAGE).exists() and tree.read(PAGE) == wanted
-    problems = [] if known else ["{}: run tools/gen_python_api.py".format(PAGE)]
-    lines = wanted.count("\n")
-    return tree.report("gen_python_api", problems, "{} lines".format(lines))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tree.page_main("gen_python_api", PAGE, page()))

@@ -3,6 +3,7 @@
 
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -35,6 +36,16 @@ def bare(source: str) -> str:
 
     source = _C_TOKENS.sub(blank, source)
     return re.sub(r"^[ \t]*#(?:\\\n|[^\n])*", blank, source, flags=re.MULTILINE)
+
+
+def page_main(tool: str, path: Path, wanted: str) -> int:
+    """Main program of a tool that makes a page: writes it, or with --check says whether it is old."""
+    if sys.argv[1:] != ["--check"]:
+        (ROOT / path).write_text(wanted, encoding="utf-8")
+        return 0
+    known = (ROOT / path).exists() and read(path) == wanted
+    problems = [] if known else ["{} is old: tools/{}.py".format(path, tool)]
+    return report(tool, problems, "{} lines".format(wanted.count("\n")))
 
 
 def report(name: str, problems, checked: str) -> int:
