@@ -22,19 +22,15 @@ typedef struct parameters {
   uint64_t values, bytes;
 } parameters;
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 static bool is_placeholder(const amct_node *node) {
-  return is_op(node, "Placeholder") || is_op(node, "PlaceholderV2") ||
-         is_op(node, "PlaceholderWithDefault");
+  return amct_node_is(node, "Placeholder") || amct_node_is(node, "PlaceholderV2") ||
+         amct_node_is(node, "PlaceholderWithDefault");
 }
 
 static amct_status add_parameters(parameters *sum, const amct_node *node,
                                   amct_error *err) {
   amct_tensor tensor;
-  if (!is_op(node, "Const")) return AMCT_OK;
+  if (!amct_node_is(node, "Const")) return AMCT_OK;
   AMCT_TRY(amct_const_tensor(node, &tensor, err));
   sum->constants++;
   sum->values += tensor.count;
@@ -122,8 +118,8 @@ static void report_outputs(inspection *in, amct_strings outputs) {
     add_output(in, &table, amct_graph_find(graph, outputs.at[i]));
   for (size_t i = 0; i < amct_graph_count(graph) && outputs.count == 0; i++) {
     amct_node *node = amct_graph_at(graph, i);
-    if (node->use_count == 0 && !is_placeholder(node) && !is_op(node, "Const") &&
-        !is_op(node, "NoOp"))
+    if (node->use_count == 0 && !is_placeholder(node) && !amct_node_is(node, "Const") &&
+        !amct_node_is(node, "NoOp"))
       add_output(in, &table, node);
   }
   amct_report_table(&in->report, &table);

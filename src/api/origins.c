@@ -4,19 +4,15 @@
 #include "graph/attrs.h"
 #include "recipe/recipe_keys.h"
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 static bool is_inserted(const amct_node *node) {
-  return is_op(node, "AscendQuant") || is_op(node, "AscendWeightQuant") ||
-         is_op(node, "AscendDequant") || is_op(node, "AscendAntiQuant");
+  return amct_node_is(node, "AscendQuant") || amct_node_is(node, "AscendWeightQuant") ||
+         amct_node_is(node, "AscendDequant") || amct_node_is(node, "AscendAntiQuant");
 }
 
 static bool feeds(const amct_node *node, const char *op) {
   for (uint32_t i = 0; i < node->use_count; i++)
     if (node->uses[i].input < node->uses[i].node->data_count &&
-        is_op(node->uses[i].node, op))
+        amct_node_is(node->uses[i].node, op))
       return true;
   return false;
 }
@@ -24,10 +20,11 @@ static bool feeds(const amct_node *node, const char *op) {
 /* Integers on the way to a dequantization: nothing in the original graph compares with
  * them. */
 static bool holds_integers(const amct_node *node) {
-  if (is_op(node, "AscendQuant") || is_op(node, "AscendWeightQuant")) return true;
+  if (amct_node_is(node, "AscendQuant") || amct_node_is(node, "AscendWeightQuant"))
+    return true;
   if (feeds(node, "AscendDequant")) return true;
   for (uint32_t i = 0; i < node->use_count; i++)
-    if (is_op(node->uses[i].node, "BiasAdd") && node->uses[i].input == 0 &&
+    if (amct_node_is(node->uses[i].node, "BiasAdd") && node->uses[i].input == 0 &&
         feeds(node->uses[i].node, "AscendDequant"))
       return true;
   return false;
@@ -43,7 +40,7 @@ static const char *own_origin(const amct_node *node) {
 
 /* The original node whose output 0 this node's output 0 stands for; NULL: none. */
 static const char *output_origin(const amct_node *node) {
-  if (!is_op(node, "AscendDequant") && !is_op(node, "AscendAntiQuant")) {
+  if (!amct_node_is(node, "AscendDequant") && !amct_node_is(node, "AscendAntiQuant")) {
     if (holds_integers(node)) return NULL;
   } else {
     while (is_inserted(node)) /* one behind the other */

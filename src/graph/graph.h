@@ -5,6 +5,8 @@
 #ifndef AMCT_GRAPH_H
 #define AMCT_GRAPH_H
 
+#include <string.h>
+
 #include "base/names.h"
 #include "base/output.h"
 #include "wire/graphdef.h"
@@ -89,6 +91,11 @@ AMCT_NODISCARD amct_status amct_graph_save(const amct_graph *graph, amct_output 
 /** The same into memory (free with amct_buffer_free). */
 AMCT_NODISCARD amct_status amct_graph_encode(const amct_graph *graph, amct_buffer *buffer,
                                              amct_error *err);
+
+/** True if the node is of this op; NULL is of none. */
+static inline bool amct_node_is(const amct_node *node, const char *op) {
+  return node != NULL && strcmp(node->op, op) == 0;
+}
 
 /** "name", "name:2" or "^name", in the graph's arena; NULL when memory runs out. */
 const char *amct_edge_text(amct_edge edge);

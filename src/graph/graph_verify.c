@@ -17,7 +17,7 @@ static amct_status check_inputs(const amct_graph *graph, const amct_node *node,
                        "%s: control and data inputs are mixed at input %u", node->name,
                        i);
   }
-  if (node->data_count > 0 && strcmp(node->op, "Const") == 0)
+  if (node->data_count > 0 && amct_node_is(node, "Const"))
     return amct_fail(err, AMCT_BAD_GRAPH, node->name,
                      "%s: a Const reads %s, it takes no data inputs", node->name,
                      node->inputs[0].node->name);
@@ -112,14 +112,11 @@ static amct_status check_nodes(const amct_graph *graph, amct_error *err) {
   return AMCT_OK;
 }
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 /* The one edge that may close a loop: from an iteration to the next. */
 static bool closes_loop(const amct_node *reader, amct_edge edge) {
-  return (is_op(edge.node, "NextIteration") || is_op(edge.node, "RefNextIteration")) &&
-         (is_op(reader, "Merge") || is_op(reader, "RefMerge"));
+  return (amct_node_is(edge.node, "NextIteration") ||
+          amct_node_is(edge.node, "RefNextIteration")) &&
+         (amct_node_is(reader, "Merge") || amct_node_is(reader, "RefMerge"));
 }
 
 /* Among nodes that wait for each other, following any waited-for input ends on a cycle.

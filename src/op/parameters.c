@@ -18,19 +18,16 @@ typedef struct chain {
   int count;
 } chain;
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 /* Values stored in few bits; a range by axis is not seen through. */
 static bool is_stored(const amct_node *node) {
   int64_t axis = -1;
   (void)amct_attr_int(node, "axis", &axis);
-  return is_op(node, "Dequantize") && node->data_count == 3 && axis == -1;
+  return amct_node_is(node, "Dequantize") && node->data_count == 3 && axis == -1;
 }
 
 static bool keeps_order(const amct_node *node) {
-  return is_op(node, "Reshape") || is_op(node, "Squeeze") || is_op(node, "ExpandDims");
+  return amct_node_is(node, "Reshape") || amct_node_is(node, "Squeeze") ||
+         amct_node_is(node, "ExpandDims");
 }
 
 /* What it does does not depend on the run. */
@@ -46,7 +43,8 @@ static amct_node *find_shaping(amct_edge edge) {
   for (int hop = 0; hop < HOPS_MAX && edge.port == 0; hop++) {
     amct_node *node = edge.node;
     if (node->data_count == 0) return NULL;
-    if (keeps_order(node) || is_op(node, "Transpose") || is_stored(node)) return node;
+    if (keeps_order(node) || amct_node_is(node, "Transpose") || is_stored(node))
+      return node;
     const amct_op *op = amct_op_find(node->op);
     if (!op || op->param != AMCT_PARAM_PASS) return NULL;
     edge = node->inputs[0];

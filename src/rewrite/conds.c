@@ -3,10 +3,6 @@
 
 enum { STEPS_MAX = 64 }; /* nodes of an expression that are looked at */
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 /* ---- predicates ---- */
 
 /* What an expression of booleans comes to, where it is known. */
@@ -34,7 +30,7 @@ static amct_status evaluate(amct_edge edge, int *steps, verdict *out, amct_error
 /* `and` of two: a LogicalAnd, or by De Morgan a LogicalOr. */
 static amct_status evaluate_both(const amct_node *node, int *steps, verdict *out,
                                  amct_error *err) {
-  const bool ends = is_op(node, "LogicalOr"); /* the value of one that decides */
+  const bool ends = amct_node_is(node, "LogicalOr"); /* the value of one that decides */
   verdict a, b;
   AMCT_TRY(evaluate(node->inputs[0], steps, &a, err));
   AMCT_TRY(evaluate(node->inputs[1], steps, &b, err));
@@ -53,12 +49,12 @@ static amct_status evaluate(amct_edge edge, int *steps, verdict *out, amct_error
     edge = edge.node->inputs[0];
   const amct_node *node = edge.node;
   if (edge.port != 0 || *steps <= 0) return AMCT_OK;
-  if (is_op(node, "Const")) return read_bool(node, out, err);
+  if (amct_node_is(node, "Const")) return read_bool(node, out, err);
   if (node->data_count == 2 && amct_ops_have("LogicalAnd|LogicalOr", node->op))
     return evaluate_both(node, steps, out, err);
   if (node->data_count != 1) return AMCT_OK;
-  const bool fed = is_op(node, "PlaceholderWithDefault");
-  if (!fed && !is_op(node, "LogicalNot")) return AMCT_OK;
+  const bool fed = amct_node_is(node, "PlaceholderWithDefault");
+  if (!fed && !amct_node_is(node, "LogicalNot")) return AMCT_OK;
   AMCT_TRY(evaluate(node->inputs[0], steps, out, err));
   if (fed)
     out->source = node;
@@ -127,7 +123,7 @@ static bool is_merge(const amct_node *node) {
 /* A Merge runs if one of its inputs does; what comes round a loop began outside it. */
 static bool is_merge_dead(const amct_conds *conds, const amct_node *merge) {
   for (uint32_t i = 0; i < merge->data_count; i++)
-    if (!is_op(merge->inputs[i].node, "NextIteration") &&
+    if (!amct_node_is(merge->inputs[i].node, "NextIteration") &&
         !amct_conds_dead(conds, merge->inputs[i]))
       return false;
   return true;

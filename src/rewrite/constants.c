@@ -8,23 +8,19 @@
 
 enum { NODES_MAX = 64, BITS_LEAST = 2, BITS_MOST = 16 };
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 /* ---- fake quantization ---- */
 
 bool amct_is_fake_quant(const amct_node *node) {
-  return is_op(node, "FakeQuantWithMinMaxVars") ||
-         is_op(node, "FakeQuantWithMinMaxVarsPerChannel") ||
-         is_op(node, "FakeQuantWithMinMaxArgs");
+  return amct_node_is(node, "FakeQuantWithMinMaxVars") ||
+         amct_node_is(node, "FakeQuantWithMinMaxVarsPerChannel") ||
+         amct_node_is(node, "FakeQuantWithMinMaxArgs");
 }
 
 /* The ends of the ranges, min and max; `*count` 0: they are no constants. */
 static amct_status read_ends(amct_node *node, const float *ends[2], size_t *count,
                              amct_arena *arena, amct_error *err) {
   *count = 0;
-  if (is_op(node, "FakeQuantWithMinMaxArgs")) {
+  if (amct_node_is(node, "FakeQuantWithMinMaxArgs")) {
     float *args = amct_arena_array(arena, 2, sizeof *args);
     if (!args) return amct_fail_memory(err);
     if (!amct_attr_float(node, "min", &args[0])) args[0] = -6;
@@ -34,7 +30,7 @@ static amct_status read_ends(amct_node *node, const float *ends[2], size_t *coun
     *count = 1;
     return AMCT_OK;
   }
-  const int32_t rank = is_op(node, "FakeQuantWithMinMaxVarsPerChannel") ? 1 : 0;
+  const int32_t rank = amct_node_is(node, "FakeQuantWithMinMaxVarsPerChannel") ? 1 : 0;
   amct_shape shape[2];
   if (node->data_count != 3) return AMCT_OK;
   for (uint32_t i = 0; i < 2; i++) {
@@ -127,23 +123,25 @@ static const struct { const char *op; unary compute; } k_unary[] = {
 
 static binary find_binary(const amct_node *node) {
   for (size_t i = 0; i < sizeof k_binary / sizeof k_binary[0]; i++)
-    if (is_op(node, k_binary[i].op) && node->data_count == 2) return k_binary[i].compute;
+    if (amct_node_is(node, k_binary[i].op) && node->data_count == 2)
+      return k_binary[i].compute;
   return NULL;
 }
 
 static unary find_unary(const amct_node *node) {
   for (size_t i = 0; i < sizeof k_unary / sizeof k_unary[0]; i++)
-    if (is_op(node, k_unary[i].op) && node->data_count == 1) return k_unary[i].compute;
+    if (amct_node_is(node, k_unary[i].op) && node->data_count == 1)
+      return k_unary[i].compute;
   return NULL;
 }
 
 static bool passes(const amct_node *node) {
-  return (is_op(node, "Identity") || is_op(node, "StopGradient")) &&
+  return (amct_node_is(node, "Identity") || amct_node_is(node, "StopGradient")) &&
          node->data_count == 1;
 }
 
 static bool is_reshape(const amct_node *node) {
-  return is_op(node, "Reshape") && node->data_count == 2;
+  return amct_node_is(node, "Reshape") && node->data_count == 2;
 }
 
 /* A node of an expression, and no end of it. */
@@ -154,7 +152,7 @@ static bool computes(const amct_node *node) {
 
 /* Constants of loops and branches wait for them: they stand in no expression. */
 static bool is_const(const amct_node *node, amct_dtype dtype) {
-  return is_op(node, "Const") && node->input_count == 0 &&
+  return amct_node_is(node, "Const") && node->input_count == 0 &&
          (dtype == AMCT_DTYPE_INVALID || amct_param_dtype(node) == dtype);
 }
 
@@ -339,7 +337,7 @@ static amct_status evaluate_fake(amct_node *node, value *v, amct_arena *scratch,
 /* is_constant has bounded the depth. */
 static amct_status evaluate(amct_node *node, value *v, amct_arena *scratch,
                             amct_error *err) {
-  if (is_op(node, "Const")) return read_const(node, v, scratch, err);
+  if (amct_node_is(node, "Const")) return read_const(node, v, scratch, err);
   if (passes(node)) return evaluate(node->inputs[0].node, v, scratch, err);
   if (amct_is_fake_quant(node)) return evaluate_fake(node, v, scratch, err);
   if (find_binary(node)) return evaluate_binary(node, v, scratch, err);

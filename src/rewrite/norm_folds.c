@@ -46,17 +46,13 @@ static amct_status check_norm(amct_pass *pass, const amct_node *norm) {
   return AMCT_OK;
 }
 
-static bool is_op(const amct_node *node, const char *op) {
-  return node && strcmp(node->op, op) == 0;
-}
-
 static bool is_norm(const amct_node *node) {
   return amct_ops_have(AMCT_NORM_OPS, node->op);
 }
 
 /* True if the addition, where it has a layout, has that of `node`. */
 static bool format_fits(const amct_node *sum, const amct_node *node) {
-  return !is_op(sum, "BiasAdd") || amct_node_format(sum) == amct_node_format(node);
+  return !amct_node_is(sum, "BiasAdd") || amct_node_format(sum) == amct_node_format(node);
 }
 
 static amct_status check_layer(amct_pass *pass, const amct_match *m) {
@@ -73,7 +69,7 @@ static amct_status check_layer(amct_pass *pass, const amct_match *m) {
       (is_norm(root) && !moved && amct_node_format(root) != format) ||
       !format_fits(outer, root))
     return amct_decline(pass, "data_format differs from that of \"%s\"", conv->name);
-  if (is_op(conv, "MatMul") && amct_constraint_broken(conv, false, text))
+  if (amct_node_is(conv, "MatMul") && amct_constraint_broken(conv, false, text))
     return amct_decline(pass, "\"%s\": %s", conv->name, text);
   return AMCT_OK;
 }
@@ -92,7 +88,7 @@ static amct_status decline_count(amct_pass *pass, const char *name,
  * the channels, which are axis 1 (NCHW) or the last. */
 static bool bias_fits(const amct_node *sum, const amct_shape *shape, bool nchw,
                       int32_t rank, int64_t channels) {
-  if (is_op(sum, "BiasAdd")) return shape->rank == 1 && shape->dims[0] == channels;
+  if (amct_node_is(sum, "BiasAdd")) return shape->rank == 1 && shape->dims[0] == channels;
   if (amct_shape_count(shape) != channels || shape->rank > rank) return false;
   return channels == 1 || amct_vector_axis(shape) == (nchw ? 1 : 3);
 }

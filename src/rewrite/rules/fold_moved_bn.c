@@ -20,10 +20,6 @@
  */
 #include "rewrite/norm_folds.h"
 
-static bool is_op(const amct_node *node, const char *op) {
-  return strcmp(node->op, op) == 0;
-}
-
 static bool moves(amct_edge edge) {
   edge = amct_see_through(edge);
   return edge.port == 0 &&
@@ -100,7 +96,8 @@ static amct_status check_transpose(amct_pass *pass, const amct_match *m,
   int64_t axes[4] = {0};
   bool known = move->data_count == 2;
   if (known) AMCT_TRY(read_ints(move, 1, axes, 4, &known, err));
-  if (known && axes[to] == from && !is_op(m->node[ROW_CONV], "MatMul")) return AMCT_OK;
+  if (known && axes[to] == from && !amct_node_is(m->node[ROW_CONV], "MatMul"))
+    return AMCT_OK;
   return amct_decline(pass,
                       "\"%s\" is not known to bring the channels of \"%s\" to axis %d",
                       move->name, m->node[ROW_CONV]->name, to);
@@ -111,8 +108,8 @@ static amct_status check_move(amct_pass *pass, const amct_norm_fold *fold,
   const amct_node *move = fold->match->node[ROW_MOVE];
   const amct_shapes *shapes = NULL;
   AMCT_TRY(amct_pass_shapes(pass, &shapes, err));
-  if (is_op(move, "Reshape")) return check_reshape(pass, fold, shapes);
-  if (is_op(move, "Transpose")) return check_transpose(pass, fold->match, err);
+  if (amct_node_is(move, "Reshape")) return check_reshape(pass, fold, shapes);
+  if (amct_node_is(move, "Transpose")) return check_transpose(pass, fold->match, err);
   if (move->data_count != 3)
     return amct_decline(pass, "\"%s\" has %u inputs", move->name, move->data_count);
   return check_blocks(pass, fold->match, shapes, err);
