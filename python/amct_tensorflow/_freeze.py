@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tu
 
 from . import errors
 from ._ops import tf, v1
+from ._wiring import Wiring
 
 _KERAS = ("keras", "tf_keras")
 
@@ -46,17 +47,10 @@ def freeze_function(function: Any, outputs: List[str]) -> Frozen:
 
 def only(definition: Any, outputs: List[str], placeholders: bool = True) -> Any:
     """What the outputs need, and the placeholders if asked to; no devices."""
-    nodes = {node.name: node for node in definition.node}
-    waiting = list(outputs)
+    wanted = list(outputs)
     if placeholders:
-        waiting += [node.name for node in definition.node if node.op == "Placeholder"]
-    needed = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            inputs = nodes[name].input
-            waiting += [text.lstrip("^").partition(":")[0] for text in inputs]
+        wanted += [node.name for node in definition.node if node.op == "Placeholder"]
+    needed = Wiring(definition).needed(wanted)
     kept = v1.GraphDef(versions=definition.versions, library=definition.library)
     kept.node.extend(node for node in definition.node if node.name in needed)
     for node in kept.node:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes of a GraphDef with their inputs, to be looked at and rewired."""
 
-from typing import Any, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
 
 import numpy as np
 
@@ -88,26 +88,12 @@ class Wiring:
 
     def needed(self, outputs: Iterable[str]) -> Set[str]:
         """The nodes that the outputs need, they among them."""
-        found: Set[str] = set()
-        waiting = list(outputs)
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting += [tensor_of(text)[0] for text in self.inputs[name]]
-        return found
+        return _reached(outputs, lambda name: [tensor_of(text)[0] for text in self.inputs[name]])
 
     def behind(self, names: Iterable[str]) -> Set[str]:
         """The nodes that need one of these, they among them."""
         readers = self._readers()
-        found: Set[str] = set()
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting += readers.get(name, [])
-        return found
+        return _reached(names, lambda name: readers.get(name, []))
 
     def sources(self, text: str, ops: Tuple[str, ...]) -> Set[str]:
         """The nodes of these ops of which logic makes a predicate."""
@@ -219,6 +205,17 @@ class Wiring:
             text = self.inputs[name][0]
             name, port = tensor_of(text)
         return text
+
+
+def _reached(names: Iterable[str], steps: Callable[[str], Iterable[str]]) -> Set[str]:
+    found: Set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += steps(name)
+    return found
 
 
 def _died(text: str, dead: Set[str]) -> bool:
