@@ -100,3 +100,17 @@ def run_probe(probe, mode, given):
     assert done.returncode == 0, done.stderr
     with open("written", "rb") as file:
         return [line.split("\t") for line in done.stdout.splitlines()], file.read()
+
+
+def run_python(*arguments, **variables):
+    """Runs Python with the modules of this process, in the current folder; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable] + list(arguments),
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path), **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

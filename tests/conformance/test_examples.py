@@ -2,28 +2,16 @@
 """The worked examples run, and are as good as they say."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT
+from conftest import ROOT, run_python
 
 
 def run(script, *arguments):
     """Runs an example in the current folder; returns what it printed."""
-    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    done = subprocess.run(
-        [sys.executable, os.path.join(ROOT, "examples", script)] + list(arguments),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run_python(os.path.join(ROOT, "examples", script), *arguments)
 
 
 def test_factors_of_ones_own():

@@ -12,13 +12,12 @@ import glob
 import os
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
 import tensorflow as tf
 
-from conftest import ROOT
+from conftest import ROOT, run_python
 
 PAGES = ["README.md"] + sorted(
     os.path.join("doc", name)
@@ -186,21 +185,11 @@ def run(code):
     shutil.copy(os.path.join(ROOT, "examples", "fashion", "fashion.pb"), "model.pb")
     with open("page.py", "w") as file:
         file.write(code)
-    environment = dict(
-        os.environ,
-        PYTHONPATH=os.pathsep.join(sys.path),
+    run_python(
+        "page.py",
         AMCT_ENGINE_DIR=os.path.dirname(os.path.dirname(tf.__file__)),
         PATH=os.path.abspath(folder_of_amct()) + os.pathsep + os.environ["PATH"],
     )
-    done = subprocess.run(
-        [sys.executable, "page.py"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        universal_newlines=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if program(page)])

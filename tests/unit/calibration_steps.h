@@ -3,6 +3,7 @@
 #ifndef AMCT_TEST_CALIBRATION_STEPS_H
 #define AMCT_TEST_CALIBRATION_STEPS_H
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
@@ -59,6 +60,55 @@ static inline void assert_file(const char *path, const char *expected) {
   assert_non_null(text);
   assert_string_equal(text, expected);
   free(text);
+}
+
+/* One thread of a calibration: every so manyth batch. */
+typedef struct runner {
+  amct_calib_range_spec spec;
+  const amct_calib_batch *batches;
+  int first, step, count;
+  pthread_t thread;
+} runner;
+
+static inline void *run_batches(void *data) {
+  const runner *r = data;
+  for (int b = r->first; b < r->count; b += r->step)
+    if (amct_calib_observe(&r->spec, &r->batches[b], NULL) != AMCT_OK) return data;
+  return NULL;
+}
+
+static inline void start_runners(runner *runners, int step, amct_calib_range_spec spec,
+                                 const amct_calib_batch *batches, int count) {
+  for (int i = 0; i < step; i++) {
+    runners[i] = (runner){spec, batches, i, step, count, 0};
+    assert_int_equal(pthread_create(&runners[i].thread, NULL, run_batches, &runners[i]),
+                     0);
+  }
+}
+
+static inline void join_runners(runner *runners, int step) {
+  for (int i = 0; i < step; i++) {
+    void *failed = NULL;
+    pthread_join(runners[i].thread, &failed);
+    assert_null(failed);
+  }
+}
+
+/* Brings a batch until it counts, one more allocation succeeding each time. Returns how
+ * often it failed. */
+static inline uint64_t observe_while_memory_fails(const amct_calib_range_spec *spec,
+                                                  const amct_calib_batch *batch) {
+  uint64_t failures = 0;
+  amct_status status = AMCT_OUT_OF_MEMORY;
+  for (uint64_t n = 1; status != AMCT_OK; n++) {
+    assert_true(n < 1000);
+    amct_alloc_fail_after(n);
+    status = amct_calib_observe(spec, batch, NULL);
+    amct_alloc_fail_after(0);
+    assert_true(status == AMCT_OK || status == AMCT_OUT_OF_MEMORY);
+    failures += status != AMCT_OK;
+  }
+  return failures;
 }
 
 /* Values whose best range is exactly 0 .. 6: scale 6/255. */

@@ -142,38 +142,19 @@ static void test_inputs_that_do_not_fit(void **state) {
   free(record);
 }
 
-typedef struct runner {
-  amct_calib_range_spec spec;
-  int first;
-} runner;
-
-static void *run(void *data) {
-  const runner *r = data;
-  for (int b = r->first; b < BATCHES; b += RUNNERS) {
-    const amct_calib_batch batch = {g_values[b], BATCH, k_dims, 4};
-    if (amct_calib_observe(&r->spec, &batch, NULL) != AMCT_OK) return data;
-  }
-  return NULL;
-}
-
 static void test_threads_do_not_matter(void **state) {
   (void)state;
   char *wanted = calibrate("alone", false, 0, 1);
   const char *path = temp_path(&g_folder, "together");
   char id[AMCT_CALIB_ID_BYTES];
-  pthread_t threads[RUNNERS];
+  amct_calib_batch batches[BATCHES];
   runner runners[RUNNERS];
   assert_int_equal(begin_at(path, id, NULL), AMCT_OK);
-  for (int i = 0; i < RUNNERS; i++) {
-    runners[i] = (runner){spec_of(id, path), i};
-    assert_int_equal(pthread_create(&threads[i], NULL, run, &runners[i]), 0);
-  }
+  for (int b = 0; b < BATCHES; b++)
+    batches[b] = (amct_calib_batch){g_values[b], BATCH, k_dims, 4};
+  start_runners(runners, RUNNERS, spec_of(id, path), batches, BATCHES);
   weigh(id, path);
-  for (int i = 0; i < RUNNERS; i++) {
-    void *failed = NULL;
-    pthread_join(threads[i], &failed);
-    assert_null(failed);
-  }
+  join_runners(runners, RUNNERS);
   assert_file(temp_path(&g_folder, "together.stats"), wanted);
   free(wanted);
 }
@@ -191,15 +172,7 @@ static void test_allocations_that_fail(void **state) {
   weigh(id, path);
   for (int b = 0; b < 2; b++) {
     const amct_calib_batch batch = {g_values[b], BATCH, k_dims, 4};
-    amct_status status = AMCT_OUT_OF_MEMORY;
-    for (uint64_t n = 1; status != AMCT_OK; n++) {
-      assert_true(n < 1000);
-      amct_alloc_fail_after(n);
-      status = amct_calib_observe(&spec, &batch, NULL);
-      amct_alloc_fail_after(0);
-      assert_true(status == AMCT_OK || status == AMCT_OUT_OF_MEMORY);
-      failures += status != AMCT_OK;
-    }
+    failures += observe_while_memory_fails(&spec, &batch);
   }
   assert_true(failures > 10);
   assert_int_equal(amct_calib_flush(path, NULL), AMCT_OK);
