@@ -62,11 +62,10 @@ static amct_status load_plain(flow *f, amct_error *err) {
   return amct_plan_settle(study->plan, NULL, err);
 }
 
-static const amct_node *dequantized(const amct_graph *graph, const amct_node *output) {
-  for (size_t i = 0; i < amct_graph_count(graph); i++) {
-    const amct_node *node = amct_graph_at(graph, i);
-    if (strcmp(node->op, "AscendDequant") == 0 && node->inputs[0].node == output)
-      return node;
+static const amct_node *dequantized(const amct_node *output) {
+  for (uint32_t i = 0; i < output->use_count; i++) {
+    const amct_use *use = &output->uses[i];
+    if (use->input == 0 && amct_node_is(use->node, "AscendDequant")) return use->node;
   }
   return NULL;
 }
@@ -102,7 +101,7 @@ static bool is_last(const flow *f, const amct_node *node) {
 
 static amct_status add_layer(flow *f, const amct_layer *layer, amct_error *err) {
   if (layer->reason || layer->looped) return AMCT_OK;
-  const amct_node *node = dequantized(f->quantized.study.graph, layer->output);
+  const amct_node *node = dequantized(layer->output);
   const char *plain = node ? plain_name(f, layer->output) : NULL;
   if (!plain) return AMCT_OK;
   amct_probe *probe = &f->m->probes[f->m->count++];

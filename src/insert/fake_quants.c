@@ -7,23 +7,16 @@
 
 enum { HOPS_MAX = 32, BITS = 8, INT8_ZERO = 128 };
 
-static bool is_one_of(const amct_node *node, const char *const *ops, size_t count) {
-  for (size_t i = 0; i < count; i++)
-    if (strcmp(node->op, ops[i]) == 0) return true;
-  return false;
-}
-
 /* ---- ranges ---- */
 
 /* Behind these every value is a value from before, or zero, and larger ones stay larger:
  * quantizing before or behind them is the same. */
 static bool keeps_grid(const amct_node *node) {
-  static const char *const k_ops[] = {
-      "Identity",       "StopGradient",   "Reshape",      "Squeeze",      "ExpandDims",
-      "Transpose",      "MaxPool",        "Relu",         "Pad",          "Snapshot",
-      "SpaceToBatchND", "BatchToSpaceND", "DepthToSpace", "SpaceToDepth",
-  };
-  return node->data_count > 0 && is_one_of(node, k_ops, sizeof k_ops / sizeof k_ops[0]);
+  return node->data_count > 0 &&
+         amct_ops_have("Identity|StopGradient|Reshape|Squeeze|ExpandDims|Transpose|"
+                       "MaxPool|Relu|Pad|Snapshot|SpaceToBatchND|BatchToSpaceND|"
+                       "DepthToSpace|SpaceToDepth",
+                       node->op);
 }
 
 static amct_fake *fake_of(const amct_fakes *fakes, const amct_node *node) {
@@ -42,16 +35,15 @@ static const amct_fake *find_data(const amct_fakes *fakes, amct_edge edge) {
 
 /* The one right before the weights of a layer. */
 static amct_fake *find_weight(const amct_fakes *fakes, amct_edge edge) {
-  static const char *const k_shaping[] = {"Reshape", "Squeeze", "ExpandDims",
-                                          "Transpose"};
-  static const char *const k_passing[] = {"Identity", "StopGradient", "Enter"};
   bool shaped = false;
   for (int hop = 0; hop < HOPS_MAX && edge.node && edge.port == 0; hop++) {
     amct_fake *fake = fake_of(fakes, edge.node);
     if (fake) fake->shaped = fake->shaped || shaped;
     if (fake) return fake;
-    const bool shapes = is_one_of(edge.node, k_shaping, 4);
-    if (edge.node->data_count == 0 || (!shapes && !is_one_of(edge.node, k_passing, 3)))
+    const char *op = edge.node->op;
+    const bool shapes = amct_ops_have("Reshape|Squeeze|ExpandDims|Transpose", op);
+    if (edge.node->data_count == 0 ||
+        (!shapes && !amct_ops_have("Identity|StopGradient|Enter", op)))
       return NULL;
     shaped = shaped || shapes;
     edge = edge.node->inputs[0];

@@ -45,15 +45,13 @@ static bool read_image(const amct_layer *layer, const char *key, int64_t to[2]) 
   return to[0] >= 1 && to[1] >= 1;
 }
 
-static bool is_op(const amct_layer *layer, const char *op) {
-  return strcmp(layer->node->op, op) == 0;
-}
-
 /* How the layer reads its input; false: not as a window does that has means. */
 static bool find_window(const amct_layer *layer, amct_window *window) {
   *window = (amct_window){{1, 1}, {1, 1}, {1, 1}, false, false, true};
-  if (is_op(layer, "MatMul")) return true;
-  if (!is_op(layer, "Conv2D") && !is_op(layer, "DepthwiseConv2dNative")) return false;
+  if (amct_node_is(layer->node, "MatMul")) return true;
+  if (!amct_node_is(layer->node, "Conv2D") &&
+      !amct_node_is(layer->node, "DepthwiseConv2dNative"))
+    return false;
   if (layer->weight_shape.rank != 4) return false;
   window->flat = false;
   window->channels_first = layer->channels_first;
