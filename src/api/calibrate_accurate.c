@@ -26,6 +26,8 @@ typedef struct accurate {
   const char *stats_path;
   candidate ifmr, min_max;
   amct_measured corrected;
+  const amct_measured *layers; /* one that has looked at all layers of the best */
+  const amct_measured *last;   /* outputs and last layers of what holds */
   amct_buffer text;
 } accurate;
 
@@ -85,7 +87,9 @@ static amct_status tell(void *context, int64_t samples, amct_error *err) {
   return amct_calibrate_tell(context, samples, err);
 }
 
-static amct_status measure(accurate *a, amct_measured *to, amct_error *err) {
+/* `first`: all but outputs and last layers are left out. */
+static amct_status measure(accurate *a, amct_measured *to, const amct_measured *first,
+                           amct_error *err) {
   amct_calibrate_flow *f = a->f;
   const amct_measure_options options = {.pb_model = f->o->pb_model,
                                         .record_file = f->record_file,
@@ -94,18 +98,19 @@ static amct_status measure(accurate *a, amct_measured *to, amct_error *err) {
                                         .packages = &f->packages,
                                         .data = f->data,
                                         .kept = f->kept,
+                                        .first = first,
                                         .tell = tell,
                                         .context = f};
   return amct_measure(to, &options, err);
 }
 
 static amct_status try_algorithm(accurate *a, candidate *c, int64_t algorithm,
-                                 amct_error *err) {
+                                 const amct_measured *first, amct_error *err) {
   a->f->algorithm = algorithm;
   AMCT_TRY(amct_calibrate_pass(a->f, err));
   AMCT_TRY(read_file(&c->record, a->f->record_file, err));
   AMCT_TRY(read_file(&c->stats, a->stats_path, err));
-  return measure(a, &c->measured, err);
+  return measure(a, &c->measured, first, err);
 }
 
 /* ---- the last bias ---- */
@@ -140,24 +145,26 @@ static amct_status write_biases(const accurate *a, const amct_measured *m, bool 
   return status;
 }
 
-/* Kept where the outputs are nearer to float than before. `*last` is what holds. */
-static amct_status correct(accurate *a, const candidate *best, const amct_measured **last,
-                           amct_error *err) {
+/* Kept where the outputs are nearer to float than before. */
+static amct_status correct(accurate *a, const candidate *best, amct_error *err) {
   const double before = amct_measure_outputs(&best->measured);
   bool noted = false;
+  a->last = &best->measured;
   AMCT_TRY(write_biases(a, &best->measured, &noted, err));
-  if (!noted) {
+  if (!noted)
     amct_buffer_text(&a->text,
                      "no layer with a bias ends the model: none is corrected\n");
+  if (!noted && a->layers)
     return amct_calibrate_tell(a->f, a->f->total - a->f->done, err);
-  }
-  AMCT_TRY(measure(a, &a->corrected, err));
+  AMCT_TRY(measure(a, &a->corrected, a->layers, err));
+  if (!a->layers) a->layers = &a->corrected;
+  if (!noted) return AMCT_OK;
   const double after = amct_measure_outputs(&a->corrected);
   const bool better = after > before;
   amct_buffer_format(&a->text, "last bias corrected: %.2f dB instead of %.2f dB%s\n",
                      after, before, better ? "" : ": not kept");
   if (!better) return put_back(a, best, err);
-  *last = &a->corrected;
+  a->last = &a->corrected;
   return AMCT_OK;
 }
 
@@ -169,13 +176,21 @@ static int by_sqnr(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-static amct_status list_layers(accurate *a, const amct_measured *m, amct_error *err) {
+/* As it holds now. */
+static const amct_probe *current(const accurate *a, const amct_probe *probe) {
+  for (size_t i = a->last->outputs; i < a->last->count && probe->last; i++)
+    if (strcmp(a->last->probes[i].layer, probe->layer) == 0) return &a->last->probes[i];
+  return probe;
+}
+
+static amct_status list_layers(accurate *a, amct_error *err) {
+  const amct_measured *m = a->layers;
   const size_t count = m->count - m->outputs;
   const amct_probe **order =
       amct_arena_array(&a->f->arena, count + 1, sizeof(amct_probe *));
   if (!order) return amct_fail_memory(err);
   for (size_t i = 0; i < count; i++)
-    order[i] = &m->probes[m->outputs + i];
+    order[i] = current(a, &m->probes[m->outputs + i]);
   if (count) qsort(order, count, sizeof(amct_probe *), by_sqnr);
   amct_buffer_text(&a->text, "output SQNR of each layer against float, worst first:\n");
   for (size_t i = 0; i < count; i++) {
@@ -190,7 +205,6 @@ static amct_status choose(accurate *a, amct_error *err) {
   const double ifmr = amct_measure_outputs(&a->ifmr.measured);
   const double min_max = amct_measure_outputs(&a->min_max.measured);
   const candidate *best = min_max > ifmr ? &a->min_max : &a->ifmr;
-  const amct_measured *last = &best->measured;
   amct_buffer_format(
       &a->text,
       "%lld samples kept apart: outputs at %.2f dB with ifmr, %.2f dB with "
@@ -198,15 +212,16 @@ static amct_status choose(accurate *a, amct_error *err) {
       (long long)a->f->kept.samples, ifmr, min_max,
       best == &a->ifmr ? "ifmr" : "min_max");
   AMCT_TRY(put_back(a, best, err));
-  AMCT_TRY(correct(a, best, &last, err));
-  return list_layers(a, last, err);
+  if (best == &a->ifmr) a->layers = &best->measured;
+  AMCT_TRY(correct(a, best, err));
+  return list_layers(a, err);
 }
 
 /* ---- the whole ---- */
 
 static amct_status compare(accurate *a, amct_error *err) {
   amct_error why = {0};
-  amct_status status = try_algorithm(a, &a->ifmr, AMCT_RANGE_IFMR, &why);
+  amct_status status = try_algorithm(a, &a->ifmr, AMCT_RANGE_IFMR, NULL, &why);
   if (status != AMCT_OK && !a->ifmr.measured.refused)
     return amct_fail(err, status, *why.node ? why.node : NULL, "%s", why.text);
   if (a->ifmr.measured.refused) {
@@ -216,7 +231,7 @@ static amct_status compare(accurate *a, amct_error *err) {
     amct_buffer_text(&a->text, "\n");
     return amct_calibrate_tell(a->f, a->f->total - a->f->done, err);
   }
-  AMCT_TRY(try_algorithm(a, &a->min_max, AMCT_RANGE_MIN_MAX, err));
+  AMCT_TRY(try_algorithm(a, &a->min_max, AMCT_RANGE_MIN_MAX, &a->ifmr.measured, err));
   return choose(a, err);
 }
 

@@ -7,6 +7,8 @@
 #include "api/products.h"
 #include "insert/stock.h"
 
+enum { FLOATS_MOST = 32 << 20 };
+
 /* One of the two graphs, and what runs it. */
 typedef struct side {
   amct_study study;
@@ -40,7 +42,14 @@ static void free_flow(flow *f) {
   amct_arena_free(&f->arena);
 }
 
+static void forget_floats(amct_measured *m) {
+  for (size_t i = 0; i < m->count; i++)
+    amct_buffer_free(&m->probes[i].floats);
+  m->floats = false;
+}
+
 void amct_measured_free(amct_measured *m) {
+  forget_floats(m);
   amct_arena_free(&m->arena);
   *m = (amct_measured){0};
 }
@@ -103,10 +112,10 @@ static amct_status add_layer(flow *f, const amct_layer *layer, amct_error *err) 
   if (layer->reason || layer->looped) return AMCT_OK;
   const amct_node *node = dequantized(layer->output);
   const char *plain = node ? plain_name(f, layer->output) : NULL;
-  if (!plain) return AMCT_OK;
+  const bool last = plain && layer->bias && is_last(f, node);
+  if (!plain || (f->o->first && !last)) return AMCT_OK;
   amct_probe *probe = &f->m->probes[f->m->count++];
-  *probe = (amct_probe){.last = layer->bias && is_last(f, node),
-                        .channels_first = layer->channels_first};
+  *probe = (amct_probe){.last = last, .channels_first = layer->channels_first};
   probe->layer = keep(f, layer->bias ? layer->node->name : plain);
   probe->plain = keep(f, plain);
   probe->quantized = keep(f, node->name);
@@ -129,6 +138,24 @@ static amct_status find_probes(flow *f, amct_error *err) {
   for (size_t i = 0; i < layers->count; i++)
     AMCT_TRY(add_layer(f, &layers->at[i], err));
   return AMCT_OK;
+}
+
+static const amct_buffer *floats_of(const amct_measured *first, const char *plain) {
+  for (size_t i = 0; i < first->count; i++)
+    if (strcmp(first->probes[i].plain, plain) == 0 && first->probes[i].floats.size)
+      return &first->probes[i].floats;
+  return NULL;
+}
+
+/* What the float graph gives is known already. */
+static bool is_known(flow *f) {
+  bool known = f->o->first && f->o->first->floats;
+  for (size_t i = 0; i < f->m->count && known; i++) {
+    amct_probe *probe = &f->m->probes[i];
+    probe->known = floats_of(f->o->first, probe->plain);
+    known = probe->known != NULL;
+  }
+  return known;
 }
 
 /* ---- engines ---- */
@@ -180,10 +207,10 @@ static amct_status open_side(flow *f, side *s, amct_error *err) {
 static amct_status take_plain(void *context, size_t i, int64_t row,
                               const amct_array *tensor, amct_error *err) {
   flow *f = context;
+  amct_probe *probe = &f->m->probes[i];
   (void)row; /* all of a run come at once */
   if (tensor->dtype != AMCT_DTYPE_FLOAT)
-    return amct_fail(err, AMCT_UNSUPPORTED, NULL, "\"%s\" is not float32",
-                     f->m->probes[i].plain);
+    return amct_fail(err, AMCT_UNSUPPORTED, NULL, "\"%s\" is not float32", probe->plain);
   if (f->kept[i].room < tensor->count) {
     amct_free(f->kept[i].values);
     f->kept[i].values = amct_alloc_array(tensor->count, sizeof(float));
@@ -193,7 +220,9 @@ static amct_status take_plain(void *context, size_t i, int64_t row,
   if (tensor->count)
     memcpy(f->kept[i].values, tensor->data, tensor->count * sizeof(float));
   f->kept[i].count = tensor->count;
-  return AMCT_OK;
+  if (f->m->floats && (i < f->m->outputs || probe->last))
+    amct_buffer_append(&probe->floats, tensor->data, tensor->count * sizeof(float));
+  return probe->floats.failed ? amct_fail_memory(err) : AMCT_OK;
 }
 
 static amct_status add_off(amct_probe *probe, const float *plain,
@@ -215,13 +244,23 @@ static amct_status add_off(amct_probe *probe, const float *plain,
   return AMCT_OK;
 }
 
+/* What the float graph gave for the same samples. NULL: something else. */
+static const float *plain_values(const flow *f, size_t i, size_t count) {
+  const amct_probe *probe = &f->m->probes[i];
+  const size_t done = probe->count * sizeof(float);
+  if (!probe->known) return count == f->kept[i].count ? f->kept[i].values : NULL;
+  return count <= (probe->known->size - done) / sizeof(float)
+             ? (const float *)(const void *)(probe->known->data + done)
+             : NULL;
+}
+
 static amct_status take_quantized(void *context, size_t i, int64_t row,
                                   const amct_array *tensor, amct_error *err) {
   flow *f = context;
   amct_probe *probe = &f->m->probes[i];
-  const float *plain = f->kept[i].values, *values = tensor->data;
+  const float *plain = plain_values(f, i, tensor->count), *values = tensor->data;
   (void)row;
-  if (tensor->dtype != AMCT_DTYPE_FLOAT || tensor->count != f->kept[i].count)
+  if (tensor->dtype != AMCT_DTYPE_FLOAT || !plain)
     return amct_fail(err, AMCT_UNSUPPORTED, NULL, "\"%s\" is not as \"%s\" is in float",
                      probe->quantized, probe->plain);
   for (size_t k = 0; k < tensor->count; k++) {
@@ -233,11 +272,20 @@ static amct_status take_quantized(void *context, size_t i, int64_t row,
   return probe->last ? add_off(probe, plain, tensor, err) : AMCT_OK;
 }
 
+static void limit_floats(amct_measured *m) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < m->count; i++)
+    bytes += m->probes[i].floats.size;
+  if (bytes > FLOATS_MOST) forget_floats(m);
+}
+
 static amct_status run_some(flow *f, int64_t batch, int64_t row, int64_t rows,
                             amct_error *err) {
   const amct_engine_class *class = f->o->class;
   AMCT_TRY(amct_data_read(f->o->data, batch, row, rows, f->arrays, err));
-  AMCT_TRY(refuse(f, class->run(f->plain.engine, f->arrays, take_plain, f, err)));
+  if (f->plain.engine)
+    AMCT_TRY(refuse(f, class->run(f->plain.engine, f->arrays, take_plain, f, err)));
+  limit_floats(f->m);
   AMCT_TRY(refuse(f, class->run(f->quantized.engine, f->arrays, take_quantized, f, err)));
   return f->o->tell(f->o->context, rows, err);
 }
@@ -281,7 +329,8 @@ amct_status amct_measure(amct_measured *m, const amct_measure_options *options,
     status = amct_products_preview(&f.quantized.study, options->pb_model,
                                    options->outputs, options->record_file, err);
   if (status == AMCT_OK) status = find_probes(&f, err);
-  if (status == AMCT_OK) status = open_side(&f, &f.plain, err);
+  m->floats = !options->first;
+  if (status == AMCT_OK && !is_known(&f)) status = open_side(&f, &f.plain, err);
   if (status == AMCT_OK) status = open_side(&f, &f.quantized, err);
   if (status == AMCT_OK) status = run_all(&f, err);
   status = keep_sums(m, status, err);

@@ -4,6 +4,7 @@
 #define AMCT_CALIBRATE_MEASURE_H
 
 #include "amct/quantize.h"
+#include "base/bytes.h"
 #include "engine/engine.h"
 
 /** Samples that are kept apart: those of some batches, but for the first `row`. */
@@ -13,6 +14,8 @@ typedef struct amct_kept {
   int64_t each; /* that go through the graph together */
 } amct_kept;
 
+typedef struct amct_measured amct_measured;
+
 typedef struct amct_measure_options {
   const char *pb_model, *record_file;
   amct_strings outputs;
@@ -20,6 +23,9 @@ typedef struct amct_measure_options {
   const amct_packages *packages;
   amct_data *data;
   amct_kept kept;
+  const amct_measured *first; /* NULL; or of the same samples: then only outputs and last
+                                 layers are looked at, and what the float graph gives
+                                 for them is taken from it */
   amct_status (*tell)(void *context, int64_t samples, amct_error *err);
   void *context;
 } amct_measure_options;
@@ -33,15 +39,18 @@ typedef struct amct_probe {
   double signal, noise; /* sums of squares: of float, of the difference */
   double *off;          /* of `last`: sums of float less quantized, by channel */
   size_t channels;
-  size_t count; /* values */
+  size_t count;             /* values */
+  amct_buffer floats;       /* of outputs and `last`: all that the float graph gave */
+  const amct_buffer *known; /* those of `first` */
 } amct_probe;
 
-typedef struct amct_measured {
+struct amct_measured {
   amct_probe *probes; /* outputs first */
   size_t count, outputs;
   bool refused; /* the engine cannot run one of the two graphs */
+  bool floats;  /* they are there: they were not too many to keep */
   amct_arena arena;
-} amct_measured; /* zero-initialise */
+}; /* zero-initialise */
 
 /** Runs the float graph, fused, and the one that amct_save_model would write now. A
  * failure with `refused`: AMCT_UNSUPPORTED, by the engine. */

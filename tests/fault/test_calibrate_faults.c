@@ -74,19 +74,39 @@ static amct_status tell_nobody(void *context, int64_t samples, amct_error *err) 
   return AMCT_OK;
 }
 
-static void check_measured(const amct_measured *m) {
+/* `off`: of each value of the quantized graph. */
+static void check_measured(const amct_measured *m, double off) {
   bool last = false;
   assert_int_equal(m->outputs, 1);
   assert_true(m->count > 1);
   for (size_t i = 0; i < m->count; i++) {
     const amct_probe *probe = &m->probes[i];
     assert_true(probe->signal == SAMPLES * (1 + 4 + 9 + 16));
-    assert_true(probe->noise == SAMPLES * CHANNELS * 0.25);
+    assert_true(probe->noise == SAMPLES * CHANNELS * off * off);
     last = last || probe->last;
     for (size_t c = 0; probe->last && c < CHANNELS; c++)
-      assert_true(probe->off[c] == SAMPLES * -0.5);
+      assert_true(probe->off[c] == SAMPLES * -off);
   }
   assert_true(last);
+}
+
+/* Both graphs; then the quantized one again, beside what is known of the other. */
+static amct_status measure_twice(amct_measure_options *options, amct_error *err) {
+  amct_measured m = {0}, again = {0};
+  g_off = 0;
+  amct_status status = amct_measure(&m, options, err);
+  assert_true(!m.refused);
+  options->first = &m;
+  if (status == AMCT_OK) status = amct_measure(&again, options, err);
+  if (status == AMCT_OK) {
+    check_measured(&m, 0.5);
+    check_measured(&again, 1.0);
+    assert_true(again.count == 2 && m.count > 2);
+    assert_true(g_off == 1.5f); /* three were opened */
+  }
+  amct_measured_free(&again);
+  amct_measured_free(&m);
+  return status;
 }
 
 static amct_status run_measure(const net *n, amct_error *err) {
@@ -95,21 +115,15 @@ static amct_status run_measure(const net *n, amct_error *err) {
   const amct_port port = {"x", AMCT_DTYPE_FLOAT, {4, {-1, 8, 8, 3}}, false};
   const amct_data_options source = {&path, 1, 2};
   amct_data *data = NULL;
-  amct_measured m = {0};
-  g_off = 0;
   amct_status status = amct_data_open(&data, &port, 1, &source, err);
-  const amct_measure_options options = {.pb_model = temp_path(&n->folder, "net.pb"),
-                                        .record_file =
-                                            temp_path(&n->folder, "record.txt"),
-                                        .outputs = {outputs, 1},
-                                        .class = &k_fake,
-                                        .data = data,
-                                        .kept = {SAMPLES, 0, 0, 3, 1},
-                                        .tell = tell_nobody};
-  if (status == AMCT_OK) status = amct_measure(&m, &options, err);
-  if (status == AMCT_OK) check_measured(&m);
-  assert_true(!m.refused);
-  amct_measured_free(&m);
+  amct_measure_options options = {.pb_model = temp_path(&n->folder, "net.pb"),
+                                  .record_file = temp_path(&n->folder, "record.txt"),
+                                  .outputs = {outputs, 1},
+                                  .class = &k_fake,
+                                  .data = data,
+                                  .kept = {SAMPLES, 0, 0, 3, 1},
+                                  .tell = tell_nobody};
+  if (status == AMCT_OK) status = measure_twice(&options, err);
   amct_data_close(data);
   return status;
 }
