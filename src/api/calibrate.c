@@ -4,7 +4,9 @@
 #include "api/calibrate_flow.h"
 #include "api/paths.h"
 #include "base/logging.h"
+#include "base/output.h"
 #include "factors/record.h"
+#include "factors/stats.h"
 
 #include <stdio.h>
 
@@ -50,7 +52,8 @@ static amct_status check_options(amct_calibrate_flow *f, amct_error *err) {
   f->record_file = o->record_file
                        ? o->record_file
                        : amct_path_prefixed(&f->arena, o->save_path, "record.txt");
-  return f->record_file ? AMCT_OK : amct_fail_memory(err);
+  if (f->record_file) f->stats_path = amct_stats_path(&f->arena, f->record_file);
+  return f->stats_path ? AMCT_OK : amct_fail_memory(err);
 }
 
 /* ---- inputs and data ---- */
@@ -226,12 +229,20 @@ static size_t count_factors(const char *path) {
   return count;
 }
 
+amct_status amct_calibrate_put_back(const amct_calibrate_flow *f,
+                                    const amct_pass_files *files, amct_error *err) {
+  AMCT_TRY(
+      amct_output_whole(f->record_file, files->record.data, files->record.size, err));
+  return amct_output_whole(f->stats_path, files->stats.data, files->stats.size, err);
+}
+
 amct_status amct_calibrate_tell(amct_calibrate_flow *f, int64_t samples,
                                 amct_error *err) {
   f->done += samples;
   if (!f->o->progress || f->o->progress(f->o->context, f->done, f->total) ||
       f->done == f->total)
     return AMCT_OK;
+  if (f->best) AMCT_TRY(amct_calibrate_put_back(f, f->best, err));
   return amct_fail(
       err, AMCT_NOT_READY, NULL,
       "stopped after %lld of %lld samples: %s holds the factors of %zu of %zu "

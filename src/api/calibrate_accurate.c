@@ -10,20 +10,17 @@
 
 #include "api/report.h"
 #include "base/logging.h"
-#include "base/output.h"
 #include "factors/stats.h"
 
 enum { PART = 4, LEAST = 4, MEASURES = 3 };
 
-/* What a pass has written. */
 typedef struct candidate {
-  amct_buffer record, stats;
+  amct_pass_files files;
   amct_measured measured;
 } candidate;
 
 typedef struct accurate {
   amct_calibrate_flow *f;
-  const char *stats_path;
   candidate ifmr, min_max;
   amct_measured corrected;
   const amct_measured *layers; /* one that has looked at all layers of the best */
@@ -32,8 +29,8 @@ typedef struct accurate {
 } accurate;
 
 static void free_candidate(candidate *c) {
-  amct_buffer_free(&c->record);
-  amct_buffer_free(&c->stats);
+  amct_buffer_free(&c->files.record);
+  amct_buffer_free(&c->files.stats);
   amct_measured_free(&c->measured);
 }
 
@@ -76,9 +73,10 @@ static amct_status read_file(amct_buffer *to, const char *path, amct_error *err)
   return to->failed ? amct_fail_memory(err) : AMCT_OK;
 }
 
-static amct_status put_back(const accurate *a, const candidate *c, amct_error *err) {
-  AMCT_TRY(amct_output_whole(a->f->record_file, c->record.data, c->record.size, err));
-  return amct_output_whole(a->stats_path, c->stats.data, c->stats.size, err);
+/* From now on it is what a run that is stopped leaves. */
+static amct_status settle(const accurate *a, const candidate *c, amct_error *err) {
+  a->f->best = &c->files;
+  return amct_calibrate_put_back(a->f, &c->files, err);
 }
 
 /* ---- passes ---- */
@@ -108,8 +106,8 @@ static amct_status try_algorithm(accurate *a, candidate *c, int64_t algorithm,
                                  const amct_measured *first, amct_error *err) {
   a->f->algorithm = algorithm;
   AMCT_TRY(amct_calibrate_pass(a->f, err));
-  AMCT_TRY(read_file(&c->record, a->f->record_file, err));
-  AMCT_TRY(read_file(&c->stats, a->stats_path, err));
+  AMCT_TRY(read_file(&c->files.record, a->f->record_file, err));
+  AMCT_TRY(read_file(&c->files.stats, a->f->stats_path, err));
   return measure(a, &c->measured, first, err);
 }
 
@@ -136,11 +134,12 @@ static amct_status note_bias(const amct_probe *probe, amct_stats *stats, bool *n
 static amct_status write_biases(const accurate *a, const amct_measured *m, bool *noted,
                                 amct_error *err) {
   amct_stats stats = {0};
-  amct_status status = amct_stats_read(&stats, a->stats_path, err);
+  amct_status status = amct_stats_read(&stats, a->f->stats_path, err);
   for (size_t i = m->outputs; i < m->count && status == AMCT_OK; i++)
     if (m->probes[i].last && m->probes[i].off && m->probes[i].channels)
       status = note_bias(&m->probes[i], &stats, noted, err);
-  if (status == AMCT_OK && *noted) status = amct_stats_write(&stats, a->stats_path, err);
+  if (status == AMCT_OK && *noted)
+    status = amct_stats_write(&stats, a->f->stats_path, err);
   amct_stats_free(&stats);
   return status;
 }
@@ -163,7 +162,7 @@ static amct_status correct(accurate *a, const candidate *best, amct_error *err) 
   const bool better = after > before;
   amct_buffer_format(&a->text, "last bias corrected: %.2f dB instead of %.2f dB%s\n",
                      after, before, better ? "" : ": not kept");
-  if (!better) return put_back(a, best, err);
+  if (!better) return settle(a, best, err);
   a->last = &a->corrected;
   return AMCT_OK;
 }
@@ -211,7 +210,7 @@ static amct_status choose(accurate *a, amct_error *err) {
       "min_max: %s is taken\n",
       (long long)a->f->kept.samples, ifmr, min_max,
       best == &a->ifmr ? "ifmr" : "min_max");
-  AMCT_TRY(put_back(a, best, err));
+  AMCT_TRY(settle(a, best, err));
   if (best == &a->ifmr) a->layers = &best->measured;
   AMCT_TRY(correct(a, best, err));
   return list_layers(a, err);
@@ -231,6 +230,7 @@ static amct_status compare(accurate *a, amct_error *err) {
     amct_buffer_text(&a->text, "\n");
     return amct_calibrate_tell(a->f, a->f->total - a->f->done, err);
   }
+  a->f->best = &a->ifmr.files;
   AMCT_TRY(try_algorithm(a, &a->min_max, AMCT_RANGE_MIN_MAX, &a->ifmr.measured, err));
   return choose(a, err);
 }
@@ -245,8 +245,9 @@ static amct_status run(accurate *a, amct_error *err) {
 }
 
 amct_status amct_calibrate_accurate(amct_calibrate_flow *f, amct_error *err) {
-  accurate a = {.f = f, .stats_path = amct_stats_path(&f->arena, f->record_file)};
-  amct_status status = a.stats_path ? run(&a, err) : amct_fail_memory(err);
+  accurate a = {.f = f};
+  amct_status status = run(&a, err);
+  f->best = NULL;
   amct_buffer_append(&a.text, "", 1);
   if (status == AMCT_OK && a.text.failed) status = amct_fail_memory(err);
   if (status == AMCT_OK) {
