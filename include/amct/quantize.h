@@ -102,7 +102,7 @@ AMCT_API AMCT_NODISCARD amct_status amct_calibration_edit(amct_calibration *cali
 AMCT_API void amct_calibration_free(amct_calibration *calibration);
 
 /** Writes factors that this process has complete and not yet in their record (NULL: all
- * records). */
+ * records that are still there). */
 AMCT_API AMCT_NODISCARD amct_status amct_flush_calibration(const char *record_file,
                                                            amct_error *err);
 

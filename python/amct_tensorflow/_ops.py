@@ -7,20 +7,41 @@ library, and graph nodes are made from NodeDefs: the wrappers that load_op_libra
 returns are empty where another copy of the library was loaded before.
 """
 
+import re
+from typing import Any
+
 from . import _core
+
+_WANTED = (
+    ": for Python 3.10 to 3.13 'pip install tensorflow-cpu==2.21.0', for Python 3.7 "
+    "'pip install tensorflow==1.15.5 \"protobuf<3.21\"'"
+)
 
 try:
     import tensorflow as tf
-except ImportError as missing:
+except ModuleNotFoundError as missing:
+    if missing.name != "tensorflow":
+        raise
     raise ImportError(
-        "amct_tensorflow needs TensorFlow, which is not installed: for Python 3.10 to 3.13 "
-        "'pip install tensorflow-cpu==2.21.0', for Python 3.7 "
-        "'pip install tensorflow==1.15.5 \"protobuf<3.21\"'"
-    ) from missing
+        "amct_tensorflow needs TensorFlow, which is not installed" + _WANTED
+    ) from None
+
+
+def _check_version() -> None:
+    version = str(getattr(tf, "__version__", "?"))  # none of a folder that is left over
+    numbers = [int(part) if part.isdigit() else 0 for part in (version + ".0").split(".")[:2]]
+    if numbers != [1, 15] and numbers < [2, 12]:
+        raise ImportError(
+            "amct_tensorflow needs TensorFlow 1.15, or 2.12 or later; {} is installed{}".format(
+                version, _WANTED
+            )
+        )
+
+
+_check_version()
+v1 = tf.compat.v1
 
 OPS_LIBRARY = "libamct_tf_ops.so"
-
-v1 = tf.compat.v1
 
 OPS = (
     "QuantIfmr",
@@ -35,6 +56,14 @@ OPS = (
     "RetrainFactors",
     "RetrainRecord",
 )
+
+
+def error_line(error: Any) -> str:
+    """What an op says in a tf.errors.OpError, without the places where the graph was built."""
+    message = str(error.message)
+    text = re.sub(r"(?s)^Graph execution error:.*?\nNode: '[^\n]*\n", "", message)
+    text = re.sub(r"^\d+ root error\(s\) found\.\s*\(0\) [^:]*: *", "", text)
+    return text.strip().split("\n")[0] or message
 
 
 def _register_no_gradients() -> None:

@@ -2,6 +2,7 @@
 /* The calibrations of this process, by id and by record path. */
 #include "calib/calib_state.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -255,13 +256,19 @@ static amct_status flush_one(amct_calib_state *state, amct_error *err) {
   return status;
 }
 
+/* It was there when the calibration began: with a folder that somebody has removed since,
+ * it is not made again. */
+static bool is_gone(const amct_calib_state *state) {
+  return access(state->path, F_OK) != 0 && errno == ENOENT;
+}
+
 amct_status amct_calib_flush(const char *record_path, amct_error *err) {
   amct_status first = AMCT_OK;
   registry *r = lock_registry();
   if (!r) return amct_fail_memory(err);
   for (amct_calib_state *state = atomic_load(&g_all); state; state = state->next) {
     if (state->process != r->process || atomic_load(&state->retired)) continue;
-    if (record_path && strcmp(record_path, state->path) != 0) continue;
+    if (record_path ? strcmp(record_path, state->path) != 0 : is_gone(state)) continue;
     const amct_status status = flush_one(state, err);
     if (first == AMCT_OK) first = status;
   }

@@ -104,7 +104,7 @@ AMCT_INTERNAL AMCT_NODISCARD amct_status amct_calib_weigh(
     const amct_fold_step *steps, size_t step_count, amct_error *err);
 
 /** Writes what is complete and not yet written, for one record (absolute path) or all
- * (NULL). Layers without factors are warned of, once. */
+ * (NULL) that are still there. Layers without factors are warned of, once. */
 AMCT_NODISCARD amct_status amct_calib_flush(const char *record_path, amct_error *err);
 
 /** Forgets everything. Tests only. */

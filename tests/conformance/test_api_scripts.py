@@ -287,9 +287,25 @@ def test_the_log_stays_where_the_script_started():
     assert not os.path.exists("x/amct_log")
 
 
-def test_without_tensorflow_one_clear_sentence(tmp_path):
+PIP = """: for Python 3.10 to 3.13 'pip install tensorflow-cpu==2.21.0', for Python 3.7 'pip install tensorflow==1.15.5 "protobuf<3.21"'"""
+NEEDED = "amct_tensorflow needs TensorFlow 1.15, or 2.12 or later; {} is installed" + PIP
+
+
+@pytest.mark.parametrize(
+    "module, said",
+    [
+        ("raise ModuleNotFoundError('none', name='tensorflow')", "amct_tensorflow needs TensorFlow, which is not installed" + PIP),
+        ("raise ImportError('libcuda.so.9 is missing')", "libcuda.so.9 is missing"),
+        ("raise ModuleNotFoundError('no protobuf', name='google')", "no protobuf"),
+        ("__version__ = '1.14.0'", NEEDED.format("1.14.0")),
+        ("__version__ = '2.11.1'", NEEDED.format("2.11.1")),
+        ("", NEEDED.format("?")),
+    ],
+)
+def test_a_tensorflow_that_does_not_do(tmp_path, module, said):
+    """Missing, broken or too old: one sentence, in scripts and at the end of what the command prints."""
     (tmp_path / "tensorflow").mkdir()
-    (tmp_path / "tensorflow" / "__init__.py").write_text("raise ImportError('none here')")
+    (tmp_path / "tensorflow" / "__init__.py").write_text(module)
     printed = run_script(
         """
         try:
@@ -298,8 +314,14 @@ def test_without_tensorflow_one_clear_sentence(tmp_path):
             print("said:", error)
         """
     )
-    assert "said: amct_tensorflow needs TensorFlow, which is not installed" in printed
-    assert "pip install" in printed
+    assert printed == "said: {}\n".format(said)
+    path = os.pathsep.join([str(tmp_path)] + sys.path)
+    done = subprocess.run(
+        [sys.executable, "-m", "amct_tensorflow", "--version"],
+        env=dict(os.environ, PYTHONPATH=path), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert done.returncode == 1 and done.stdout == b""
+    assert done.stderr.decode().splitlines()[-1].endswith("Error: " + said)
 
 
 def test_gradients_are_those_of_the_float_graph():

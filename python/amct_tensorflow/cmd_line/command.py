@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entry point of `amct_tensorflow` and `python -m amct_tensorflow`."""
 
+import contextlib
+import signal
 import sys
+import threading
 import traceback
-from typing import Dict, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 from .. import _core, convert_qat_model
-from .._ops import tf
+from .._ops import error_line, tf
 from ..errors import AmctError, ArgumentError
 from . import calibration, options
 
@@ -23,9 +26,23 @@ def _say(text: str) -> None:
     sys.stderr.write("{}: {}\n".format(options.PROGRAM, text))
 
 
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt too, so that temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may ask for it
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _attempt(name: str, values: Dict[str, str]) -> int:
     try:
-        _RUN[name](values)
+        with _ended_as_by_ctrl_c():
+            _RUN[name](values)
     except KeyboardInterrupt:
         _say("interrupted: nothing was written")
         return options.INTERRUPTED
@@ -37,7 +54,7 @@ def _attempt(name: str, values: Dict[str, str]) -> int:
         _say(str(error) or "out of memory")
         return options.USAGE if isinstance(error, ArgumentError) else options.FAILED
     except tf.errors.OpError as error:
-        _say("TensorFlow: {}".format(error.message))
+        _say("TensorFlow: {}".format(error_line(error)))
     except Exception:  # of the user's evaluator, or ours: then it is worth a report
         traceback.print_exc()
         _say("the error above ended it")

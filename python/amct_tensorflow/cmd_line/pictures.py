@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from .._ops import tf, v1
+from .._ops import error_line, tf, v1
 from ..errors import ArgumentError, FormatError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -90,9 +90,8 @@ class Decoder:
         try:
             picture = self._session.run(self._picture, {self._encoded: encoded})
         except tf.errors.OpError as error:
-            reason = str(error.message).split("\n")[0]
             raise FormatError(
-                "{}: no picture that can be read: {}".format(label, reason)
+                "{}: no picture that can be read: {}".format(label, error_line(error))
             ) from error
         if self._how.order == "BGR":
             picture = picture[..., ::-1]
