@@ -106,17 +106,17 @@ static amct_status open_inputs(const amct_folding *k, TF_OpKernelContext *contex
                                amct_fold_inputs *in, size_t extra, amct_error *err) {
   const size_t count = k->input_count + extra;
   const int given = tf.TF_NumInputs(context);
-  if (given < 0 || (size_t)given != count)
+  if (given < 0 || (size_t)given != k->first_input + count)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "layer \"%s\": %d inputs where its fold takes %zu", k->layer_name,
-                     given, count);
+                     given, k->first_input + count);
   in->views = amct_alloc_array(count, sizeof *in->views);
   in->values = amct_alloc_array(count, sizeof *in->values);
   in->owned = amct_alloc_array(count, sizeof *in->owned);
   in->count = count;
   if (!in->views || !in->values || !in->owned) return amct_fail_memory(err);
   for (size_t i = 0; i < in->count; i++) {
-    AMCT_TRY(amct_tf_input(context, (int)i, &in->views[i], err));
+    AMCT_TRY(amct_tf_input(context, (int)(k->first_input + i), &in->views[i], err));
     AMCT_TRY(amct_tf_floats(&in->views[i], &in->values[i], &in->owned[i], err));
   }
   return AMCT_OK;

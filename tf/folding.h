@@ -21,6 +21,7 @@ typedef struct amct_folding {
   amct_folding_step *steps;
   size_t step_count;
   size_t input_count; /* that the steps take, the weight included */
+  size_t first_input; /* the weight; those before it are not its own */
 } amct_folding;       /* zero-initialise */
 
 AMCT_NODISCARD amct_status amct_folding_init(amct_folding *folding,

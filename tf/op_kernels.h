@@ -13,7 +13,7 @@ extern const amct_kernel_class k_ascend_antiquant;
 /* quant_ifmr.c, quant_arq.c */
 extern const amct_kernel_class k_quant_ifmr;
 extern const amct_kernel_class k_quant_arq;
-/* ulq_ops.c, ulq_guard.c, ulq_range.c, trained_ops.c */
+/* ulq_ops.c, ulq_guard.c, ulq_range.c, trained_ops.c, trained_output.c */
 extern const amct_kernel_class k_ulq;
 extern const amct_kernel_class k_ulq_grad;
 extern const amct_kernel_class k_ulq_guard;
@@ -21,6 +21,7 @@ extern const amct_kernel_class k_ulq_range;
 extern const amct_kernel_class k_arq_retrain;
 extern const amct_kernel_class k_retrain_factors;
 extern const amct_kernel_class k_retrain_record;
+extern const amct_kernel_class k_retrain_output;
 
 /** Two clips, checked: one finite value each. */
 AMCT_NODISCARD amct_status amct_tf_clips(const amct_tf_view *clip_max,

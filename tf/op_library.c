@@ -35,6 +35,7 @@ CREATE(ulq_guard)
 CREATE(arq_retrain)
 CREATE(retrain_factors)
 CREATE(retrain_record)
+CREATE(retrain_output)
 
 /* y has the shape of input 0; there may be no outputs. */
 static void keep_shape(TF_ShapeInferenceContext *context, TF_Status *status) {
@@ -113,6 +114,11 @@ static const op_row k_ops[] = {
   {"RetrainRecord",
    {"Tin: list({float}) >= 1", "record_file: string", "layer_names: list(string)", "search_n: bool = false"},
    {"factors: Tin"}, {"layers: int32"}, create_retrain_record, true, unknown_shapes},
+  {"RetrainOutput",
+   {"Tin: list({float}) >= 2", "layer_name: string", "weighted: bool", "channel_axes: list(int)", "channel_wise: bool",
+    "may_split: bool", "fixed_min: bool", "fold: list(string)", "data_format: string = 'NHWC'", "first: int = 0",
+    "total: int = 0", "area: int = 1"},
+   {"x: float", "inputs: Tin"}, {"y: float"}, create_retrain_output, true},
 };
 // clang-format on
 

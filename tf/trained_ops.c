@@ -7,8 +7,8 @@
  *   scale_d, offset_d, left, scale_w..., shift...   where N is searched: `left` batches
  *                                                   are to come
  */
-#include "folding.h"
 #include "op_kernels.h"
+#include "trained.h"
 
 #include <pthread.h>
 
@@ -29,9 +29,7 @@ typedef struct n_search {
 
 typedef struct trained_kernel {
   amct_kernel base;
-  amct_folding folding;
-  bool weighted, channel_wise, may_split, fixed_min;
-  bool channels_first;
+  amct_trained_layer layer;
   int64_t search_batches; /* that N is searched in; 0: N is 0 */
   n_search *search;
 } trained_kernel;
@@ -44,20 +42,14 @@ static void clear_trained(amct_kernel *kernel) {
     pthread_mutex_destroy(&k->search->lock);
   }
   amct_free(k->search);
-  amct_folding_clear(&k->folding);
+  amct_trained_layer_clear(&k->layer);
 }
 
 static amct_status init_arq_retrain(amct_kernel *kernel, const amct_node_view *node,
                                     amct_error *err) {
   trained_kernel *k = (trained_kernel *)(void *)kernel;
-  AMCT_TRY(amct_node_bool(node, "channel_wise", &k->channel_wise, err));
-  return amct_folding_init_axes(&k->folding, node, err);
-}
-
-static amct_status fail_layer(const trained_kernel *k, amct_status status,
-                              const amct_error *reason, amct_error *err) {
-  return amct_fail(err, status, k->folding.layer_name, "layer \"%s\": %s",
-                   k->folding.layer_name, reason->text);
+  AMCT_TRY(amct_node_bool(node, "channel_wise", &k->layer.channel_wise, err));
+  return amct_folding_init_axes(&k->layer.folding, node, err);
 }
 
 static amct_status compute_arq_retrain(const amct_kernel *kernel,
@@ -68,11 +60,11 @@ static amct_status compute_arq_retrain(const amct_kernel *kernel,
   amct_error reason = {0};
   amct_status status;
   if ((status = amct_tf_input(context, 0, &w, err)) != AMCT_OK ||
-      (status = amct_folding_layout(&k->folding, &w, &layout, err)) != AMCT_OK ||
+      (status = amct_folding_layout(&k->layer.folding, &w, &layout, err)) != AMCT_OK ||
       (status = amct_tf_new_output(context, 0, &w, w.type, &y, err)) != AMCT_OK)
     goto done;
-  status = amct_arq_forward(y.data, w.data, layout, k->channel_wise, &reason);
-  if (status != AMCT_OK) status = fail_layer(k, status, &reason, err);
+  status = amct_arq_forward(y.data, w.data, layout, k->layer.channel_wise, &reason);
+  if (status != AMCT_OK) status = amct_trained_layer_fail(&k->layer, status, &reason, err);
 done:
   amct_tf_close(&y);
   amct_tf_close(&w);
@@ -88,13 +80,10 @@ enum { CLIPS = 2, DATA_FACTORS = 2, SEARCH_FACTORS = 3 };
 
 static amct_status init_search(trained_kernel *k, const amct_node_view *node,
                                amct_error *err) {
-  amct_slice format;
   if (!amct_node_has(node, "search_batches")) return AMCT_OK;
   AMCT_TRY(amct_node_int(node, "search_batches", &k->search_batches, err));
-  AMCT_TRY(amct_node_slice(node, "data_format", &format, err));
-  k->channels_first = amct_slice_equal(format, amct_slice_of("NCHW"));
   if (k->search_batches == 0) return AMCT_OK;
-  if (k->search_batches < 0 || !k->weighted)
+  if (k->search_batches < 0 || !k->layer.weighted)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name, "search_batches is %lld",
                      (long long)k->search_batches);
   k->search = amct_alloc_array(1, sizeof *k->search);
@@ -106,13 +95,8 @@ static amct_status init_search(trained_kernel *k, const amct_node_view *node,
 static amct_status init_factors(amct_kernel *kernel, const amct_node_view *node,
                                 amct_error *err) {
   trained_kernel *k = (trained_kernel *)(void *)kernel;
-  AMCT_TRY(amct_node_bool(node, "weighted", &k->weighted, err));
-  AMCT_TRY(amct_node_bool(node, "channel_wise", &k->channel_wise, err));
-  AMCT_TRY(amct_node_bool(node, "may_split", &k->may_split, err));
-  AMCT_TRY(amct_node_bool(node, "fixed_min", &k->fixed_min, err));
-  AMCT_TRY(init_search(k, node, err));
-  return k->weighted ? amct_folding_init(&k->folding, node, err)
-                     : amct_node_text(node, "layer_name", &k->folding.layer_name, err);
+  AMCT_TRY(amct_trained_layer_init(&k->layer, node, err));
+  return init_search(k, node, err);
 }
 
 /* The last inputs are the clips and, where N is searched, the output of the layer. */
@@ -123,23 +107,13 @@ static int count_extra(const trained_kernel *k) {
 static amct_status find_grid(const trained_kernel *k, TF_OpKernelContext *context,
                              amct_ulq_grid *grid, amct_error *err) {
   const int first = tf.TF_NumInputs(context) - count_extra(k);
-  amct_tf_view views[CLIPS] = {{0}};
-  float clips[CLIPS] = {0};
-  amct_status status = AMCT_OK;
-  for (int i = 0; i < CLIPS && status == AMCT_OK; i++)
-    status = amct_tf_input(context, first + i, &views[i], err);
-  if (status == AMCT_OK)
-    status = amct_tf_clips(&views[0], &views[1], k->folding.layer_name, clips, err);
-  for (int i = 0; i < CLIPS; i++)
-    amct_tf_close(&views[i]);
-  if (status != AMCT_OK) return status;
-  if (clips[0] == 0 && clips[1] == 0)
-    return amct_fail(err, AMCT_NOT_READY, NULL,
-                     "layer \"%s\": its clips are not initialised: train at least "
-                     "batch_num steps first, and restore what was trained",
-                     k->folding.layer_name);
-  *grid = amct_ulq_grid_of(clips[0], k->fixed_min ? 0.0f : clips[1]);
-  return AMCT_OK;
+  bool set = false;
+  AMCT_TRY(amct_trained_layer_grid(&k->layer, context, first, grid, &set, err));
+  if (set) return AMCT_OK;
+  return amct_fail(err, AMCT_NOT_READY, NULL,
+                   "layer \"%s\": its clips are not initialised: train at least "
+                   "batch_num steps first, and restore what was trained",
+                   k->layer.folding.layer_name);
 }
 
 /* What the vector holds beside the grid. */
@@ -168,31 +142,12 @@ static amct_status put_factors(TF_OpKernelContext *context, const amct_ulq_grid 
   return AMCT_OK;
 }
 
-/* How the layer's output is cut into channels. */
-static amct_status cut_output(const trained_kernel *k, const amct_tf_view *output,
-                              size_t channels, amct_weight_layout *cut, amct_error *err) {
-  char text[AMCT_SHAPE_TEXT_BYTES];
-  const int axis = k->channels_first ? 1 : output->rank - 1;
-  *cut = (amct_weight_layout){1, channels, 1};
-  if (axis < 0 || axis >= output->rank ||
-      tf.TF_Dim(output->tensor, axis) != (int64_t)channels)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
-                     "layer \"%s\": its output of shape %s has not %zu channels",
-                     k->folding.layer_name, amct_tf_shape_text(output, text), channels);
-  for (int i = 0; i < output->rank; i++)
-    if (i != axis) {
-      size_t *part = i < axis ? &cut->outer : &cut->inner;
-      *part *= (size_t)tf.TF_Dim(output->tensor, i);
-    }
-  return AMCT_OK;
-}
-
 /* With the lock held. Batches past search_batches do not count, an empty one is none. */
 static amct_status look_at_output(const trained_kernel *k, const amct_tf_view *output,
                                   size_t channels, amct_error *err) {
   n_search *s = k->search;
   amct_weight_layout cut;
-  AMCT_TRY(cut_output(k, output, channels, &cut, err));
+  AMCT_TRY(amct_trained_layer_cut(&k->layer, output, channels, &cut, err));
   if (!s->ends.high) {
     s->ends.high = amct_alloc_array(channels + 1, sizeof *s->ends.high);
     s->ends.low = amct_alloc_array(channels + 1, sizeof *s->ends.low);
@@ -202,7 +157,7 @@ static amct_status look_at_output(const trained_kernel *k, const amct_tf_view *o
   if (s->channels != channels)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "layer \"%s\": %zu channels, where there were %zu",
-                     k->folding.layer_name, channels, s->channels);
+                     k->layer.folding.layer_name, channels, s->channels);
   if (output->count == 0 || s->batches >= k->search_batches) return AMCT_OK;
   amct_output_ends_add(&s->ends, output->data, cut);
   s->batches++;
@@ -232,15 +187,9 @@ static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
   size_t folded = 0;
   const int extra = count_extra(k);
   amct_status status =
-      amct_fold_inputs_open(&in, &k->folding, context, (size_t)extra, err);
+      amct_fold_inputs_open(&in, &k->layer.folding, context, (size_t)extra, err);
   if (status != AMCT_OK) goto done;
-  const amct_trained trained = {.weights = in.values[0],
-                                .layout = in.layout,
-                                .per_channel = k->channel_wise,
-                                .may_split = k->may_split,
-                                .steps = in.steps,
-                                .step_count = k->folding.step_count,
-                                .scale_d = grid->scale};
+  const amct_trained trained = amct_trained_layer_weights(&k->layer, &in, grid);
   f.scale_w = amct_alloc_array(in.layout.channels + 1, sizeof *f.scale_w);
   if (!f.scale_w) {
     status = amct_fail_memory(err);
@@ -248,14 +197,14 @@ static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
   }
   status = amct_trained_scales(f.scale_w, &f.count, &folded, &trained, &reason);
   if (status != AMCT_OK) {
-    status = fail_layer(k, status, &reason, err);
+    status = amct_trained_layer_fail(&k->layer, status, &reason, err);
     goto done;
   }
-  if (folded < k->folding.step_count)
+  if (folded < k->layer.folding.step_count)
     amct_log(
         AMCT_LOG_WARNING, "retrain",
         "layer \"%s\": the values of %zu of %zu steps that follow it cannot be folded",
-        k->folding.layer_name, k->folding.step_count - folded, k->folding.step_count);
+        k->layer.folding.layer_name, k->layer.folding.step_count - folded, k->layer.folding.step_count);
   if (k->search) status = search_n(k, &in.views[in.count - 1], &trained, &f, err);
   if (status == AMCT_OK) status = put_factors(context, grid, &f, err);
 done:
@@ -271,7 +220,7 @@ static amct_status compute_factors(const amct_kernel *kernel, TF_OpKernelContext
   const weight_factors none = {0};
   amct_ulq_grid grid;
   AMCT_TRY(find_grid(k, context, &grid, err));
-  return k->weighted ? weigh(k, context, &grid, err)
+  return k->layer.weighted ? weigh(k, context, &grid, err)
                      : put_factors(context, &grid, &none, err);
 }
 

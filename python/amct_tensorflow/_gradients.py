@@ -76,9 +76,15 @@ def _arq_retrain(unused_op: Any, dy: Any) -> Any:
     return dy
 
 
+def _retrain_output(op: Any, dy: Any) -> List[Any]:
+    """Straight through."""
+    return [dy] + [None] * (len(op.inputs) - 1)
+
+
 def register() -> None:
     """Registers the gradients, once a process."""
-    for op, gradient in (("Ulq", _ulq), ("ArqRetrain", _arq_retrain)):
+    gradients = (("Ulq", _ulq), ("ArqRetrain", _arq_retrain), ("RetrainOutput", _retrain_output))
+    for op, gradient in gradients:
         try:
             tf.RegisterGradient(op)(gradient)
         except KeyError:  # by an earlier copy of this module

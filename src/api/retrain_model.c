@@ -13,6 +13,7 @@ static const char k_module[] = "create_quant_retrain_model";
 /* What a call works on; freed in one place. */
 typedef struct flow {
   amct_study study;
+  amct_unfused unfused;
   amct_recipe recipe;
   amct_training training;
   amct_edits *edits;
@@ -22,6 +23,7 @@ typedef struct flow {
 static void free_flow(flow *f) {
   amct_edits_free(f->edits);
   amct_recipe_free(&f->recipe);
+  amct_unfused_free(&f->unfused);
   amct_study_free(&f->study);
   amct_arena_free(&f->arena);
 }
@@ -59,6 +61,7 @@ static amct_status plan_flow(flow *f, const amct_source *source, const char *con
   AMCT_TRY(amct_study_load(&f->study, source, no_outputs, err));
   AMCT_TRY(amct_study_is_float(&f->study, err));
   AMCT_TRY(refuse_optimizer(f, err));
+  AMCT_TRY(amct_unfused_look(&f->unfused, f->study.graph, err));
   AMCT_TRY(amct_study_plan(&f->study, &options, err));
   amct_train_limit(&f->study.layers);
   return amct_recipe_read(&f->recipe, config_file, &f->study.layers, f->study.graph, err);
@@ -78,7 +81,7 @@ static amct_status edit(flow *f, amct_calibration *live, const char *record_file
   f->training.record_path = start.record_path;
   f->edits = amct_edits_new(f->study.graph);
   if (!f->edits) return amct_fail_memory(err);
-  AMCT_TRY(amct_train(f->edits, f->study.plan, &f->recipe, &f->training, err));
+  AMCT_TRY(amct_train(f->edits, f->study.plan, &f->recipe, &f->unfused, &f->training, err));
   const amct_strings variables = {f->training.variables, f->training.variable_count};
   const amct_strings kept = {f->training.kept, f->training.kept_count};
   AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, err));

@@ -192,16 +192,6 @@ done:
 
 /* ---- dequantization ---- */
 
-static void kernel_window(const amct_layer *layer, int64_t window[2]) {
-  amct_ints ksize;
-  window[0] = window[1] = 1;
-  if (layer->op->weight != AMCT_NO_INPUT ||
-      !amct_attr_ints(layer->node, "ksize", &ksize) || ksize.count != 4)
-    return;
-  window[0] = ksize.at[layer->channels_first ? 2 : 1];
-  window[1] = ksize.at[layer->channels_first ? 3 : 2];
-}
-
 static amct_status dequantize(amct_deployer *d, const amct_job *j, amct_error *err) {
   const amct_layer *layer = j->layer;
   const amct_factors *f = j->factors;
@@ -228,7 +218,7 @@ static amct_status dequantize(amct_deployer *d, const amct_job *j, amct_error *e
   }
 
   int64_t window[2];
-  kernel_window(layer, window);
+  amct_layer_window(layer, window);
   amct_spec *spec = amct_edits_add(d->edits, name, "AscendDequant", layer->output, false);
   amct_edge out = {layer->output, 0};
   amct_spec_input(spec, amct_edge_text(out));

@@ -13,6 +13,7 @@ typedef struct trainer {
   const amct_recipe *recipe;
   amct_training *training;
   amct_arena *arena;
+  amct_map outputs; /* node -> the RetrainOutput behind it */
   const char **names, **factors; /* of the layers so far: their factors' tensors */
   size_t count;
 } trainer;
@@ -77,7 +78,9 @@ static amct_status train_data(trainer *t, const amct_layer_recipe *recipe,
   AMCT_TRY(add_clip(t, &clips[0], recipe, "clip_max", recipe->clips.max, err));
   AMCT_TRY(add_clip(t, &clips[1], recipe, "clip_min", low, err));
   AMCT_TRY(add_node(t, &spec, recipe, "ULQ", "Ulq", err));
-  amct_spec_input(spec, amct_edge_text(layer->data));
+  const amct_spec *behind =
+      layer->data.port == 0 ? amct_map_get(&t->outputs, layer->data.node) : NULL;
+  amct_spec_input(spec, behind ? amct_spec_name(behind) : amct_edge_text(layer->data));
   amct_spec_input(spec, clips[0]);
   amct_spec_input(spec, clips[1]);
   amct_spec_bool(spec, "fixed_min", recipe->clips.fixed_min);
@@ -154,9 +157,18 @@ static amct_status add_record(trainer *t, amct_error *err) {
   return AMCT_OK;
 }
 
+static amct_status train_all(trainer *t, const amct_unfused *unfused, amct_error *err) {
+  AMCT_TRY(
+      amct_train_outputs(&t->outputs, t->edits, t->plan, t->recipe, unfused, err));
+  for (size_t i = 0; i < t->recipe->layer_count; i++)
+    if (t->recipe->layers[i].enabled)
+      AMCT_TRY(train_layer(t, &t->recipe->layers[i], err));
+  return add_record(t, err);
+}
+
 amct_status amct_train(amct_edits *edits, const amct_plan *plan,
-                       const amct_recipe *recipe, amct_training *training,
-                       amct_error *err) {
+                       const amct_recipe *recipe, const amct_unfused *unfused,
+                       amct_training *training, amct_error *err) {
   trainer t = {.edits = edits, .plan = plan, .recipe = recipe, .training = training};
   const size_t room = recipe->layer_count + 1;
   t.arena = amct_graph_arena(plan->graph);
@@ -167,9 +179,9 @@ amct_status amct_train(amct_edits *edits, const amct_plan *plan,
   training->variable_count = training->kept_count = 0;
   if (!t.names || !t.factors || !training->variables || !training->kept)
     return amct_fail_memory(err);
-  for (size_t i = 0; i < recipe->layer_count; i++)
-    if (recipe->layers[i].enabled) AMCT_TRY(train_layer(&t, &recipe->layers[i], err));
-  return add_record(&t, err);
+  const amct_status status = train_all(&t, unfused, err);
+  amct_map_free(&t.outputs);
+  return status;
 }
 
 /* ---- the record of a frozen graph ---- */
@@ -246,7 +258,8 @@ amct_status amct_train_check(const amct_map *grids, amct_graph *graph,
 /* ---- and back ---- */
 
 static bool is_fake(const amct_node *node) {
-  return strcmp(node->op, "Ulq") == 0 || strcmp(node->op, "ArqRetrain") == 0;
+  return amct_node_is(node, "Ulq") || amct_node_is(node, "ArqRetrain") ||
+         amct_node_is(node, "RetrainOutput");
 }
 
 static bool is_beside(const amct_node *node) {
@@ -254,10 +267,18 @@ static bool is_beside(const amct_node *node) {
          strcmp(node->op, "RetrainRecord") == 0;
 }
 
+/* What a layer's data were before: past the outputs of other layers. */
+static amct_edge source_of(amct_edge edge) {
+  while (edge.port == 0 && amct_node_is(edge.node, "RetrainOutput") &&
+         edge.node->data_count > 0)
+    edge = edge.node->inputs[0];
+  return edge;
+}
+
 static void take_out(amct_edits *edits, amct_node *node) {
   if (is_fake(node) && node->data_count > 0)
-    amct_edits_rewire(edits, (amct_edge){node, 0}, amct_edge_text(node->inputs[0]), NULL,
-                      0);
+    amct_edits_rewire(edits, (amct_edge){node, 0},
+                      amct_edge_text(source_of(node->inputs[0])), NULL, 0);
   amct_edits_detach(edits, node);
 }
 

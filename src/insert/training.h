@@ -5,6 +5,7 @@
  *   data   -> Ulq (clip_max, clip_min: variables) -> layer
  *   weight -> ArqRetrain                          -> layer
  *
+ * In a graph for inference a RetrainOutput stands behind it (training_outputs.h).
  * Beside them a RetrainFactors for each layer computes what the record says of it, from
  * clips, weights and what is folded into these; a RetrainRecord writes it.
  */
@@ -12,6 +13,7 @@
 #define AMCT_TRAINING_H
 
 #include "factors/record.h"
+#include "insert/training_outputs.h"
 #include "recipe/recipe.h"
 #include "rewrite/plan.h"
 
@@ -36,8 +38,9 @@ void amct_train_limit(amct_layers *layers);
  * reads: the gradients do. AMCT_BAD_GRAPH: the graph has such a name.
  */
 AMCT_NODISCARD amct_status amct_train(amct_edits *edits, const amct_plan *plan,
-                                      const amct_recipe *recipe, amct_training *training,
-                                      amct_error *err);
+                                      const amct_recipe *recipe,
+                                      const amct_unfused *unfused,
+                                      amct_training *training, amct_error *err);
 
 /** What the clips of a frozen graph say: interned layer name -> amct_range, in the
  * graph's arena. Layers whose clips are no constants are left out. */

@@ -212,6 +212,16 @@ void amct_layers_free(amct_layers *layers) {
   *layers = (amct_layers){0};
 }
 
+void amct_layer_window(const amct_layer *layer, int64_t window[2]) {
+  amct_ints ksize;
+  window[0] = window[1] = 1;
+  if (layer->op->weight != AMCT_NO_INPUT ||
+      !amct_attr_ints(layer->node, "ksize", &ksize) || ksize.count != 4)
+    return;
+  window[0] = ksize.at[layer->channels_first ? 2 : 1];
+  window[1] = ksize.at[layer->channels_first ? 3 : 2];
+}
+
 amct_layer *amct_layers_get(const amct_layers *layers, const char *name) {
   for (size_t i = 0; i < layers->count; i++)
     if (strcmp(layers->at[i].node->name, name) == 0) return &layers->at[i];
@@ -222,7 +232,7 @@ const amct_node *amct_layers_quantized(const amct_graph *graph) {
   static const char *const k_ops[] = {
       "QuantIfmr",     "QuantArq",        "SearchN",           "AscendQuant",
       "AscendDequant", "AscendAntiQuant", "AscendWeightQuant", "Ulq",
-      "ArqRetrain",    "RetrainFactors",  "RetrainRecord",
+      "ArqRetrain",    "RetrainFactors",  "RetrainRecord",    "RetrainOutput",
   };
   for (size_t i = 0; i < amct_graph_count(graph); i++) {
     const amct_node *node = amct_graph_at(graph, i);

@@ -39,6 +39,8 @@ void amct_layers_free(amct_layers *layers);
 /** The first quantization op (QuantIfmr, AscendQuant, ...) of a graph that is quantized
  * or being calibrated already; NULL: there is none. */
 const amct_node *amct_layers_quantized(const amct_graph *graph);
+/** Height and width of the window of a pooling; 1 and 1 of any other layer. */
+void amct_layer_window(const amct_layer *layer, int64_t window[2]);
 /** NULL if no layer has that name. */
 amct_layer *amct_layers_get(const amct_layers *layers, const char *name);
 
