@@ -117,7 +117,8 @@ static const op_row k_ops[] = {
   {"RetrainOutput",
    {"Tin: list({float}) >= 2", "layer_name: string", "weighted: bool", "channel_axes: list(int)", "channel_wise: bool",
     "may_split: bool", "fixed_min: bool", "fold: list(string)", "data_format: string = 'NHWC'", "first: int = 0",
-    "total: int = 0", "area: int = 1"},
+    "total: int = 0", "ksize: list(int)",
+    "trains: bool = false"},
    {"x: float", "inputs: Tin"}, {"y: float"}, create_retrain_output, true},
 };
 // clang-format on

@@ -65,9 +65,7 @@ amct_status amct_trained_layer_cut(const amct_trained_layer *k,
                      "layer \"%s\": its output of shape %s has not %zu channels",
                      k->folding.layer_name, amct_tf_shape_text(output, text), total);
   for (int i = 0; i < output->rank; i++) {
-    size_t *const part = i < axis   ? &cut->outer
-                         : i > axis ? &cut->inner
-                                    : &cut->channels;
+    size_t *const part = i < axis ? &cut->outer : i > axis ? &cut->inner : &cut->channels;
     *part *= (size_t)tf.TF_Dim(output->tensor, i);
   }
   return AMCT_OK;

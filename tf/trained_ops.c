@@ -64,7 +64,8 @@ static amct_status compute_arq_retrain(const amct_kernel *kernel,
       (status = amct_tf_new_output(context, 0, &w, w.type, &y, err)) != AMCT_OK)
     goto done;
   status = amct_arq_forward(y.data, w.data, layout, k->layer.channel_wise, &reason);
-  if (status != AMCT_OK) status = amct_trained_layer_fail(&k->layer, status, &reason, err);
+  if (status != AMCT_OK)
+    status = amct_trained_layer_fail(&k->layer, status, &reason, err);
 done:
   amct_tf_close(&y);
   amct_tf_close(&w);
@@ -204,7 +205,8 @@ static amct_status weigh(const trained_kernel *k, TF_OpKernelContext *context,
     amct_log(
         AMCT_LOG_WARNING, "retrain",
         "layer \"%s\": the values of %zu of %zu steps that follow it cannot be folded",
-        k->layer.folding.layer_name, k->layer.folding.step_count - folded, k->layer.folding.step_count);
+        k->layer.folding.layer_name, k->layer.folding.step_count - folded,
+        k->layer.folding.step_count);
   if (k->search) status = search_n(k, &in.views[in.count - 1], &trained, &f, err);
   if (status == AMCT_OK) status = put_factors(context, grid, &f, err);
 done:
@@ -221,7 +223,7 @@ static amct_status compute_factors(const amct_kernel *kernel, TF_OpKernelContext
   amct_ulq_grid grid;
   AMCT_TRY(find_grid(k, context, &grid, err));
   return k->layer.weighted ? weigh(k, context, &grid, err)
-                     : put_factors(context, &grid, &none, err);
+                           : put_factors(context, &grid, &none, err);
 }
 
 const amct_kernel_class k_retrain_factors = {sizeof(trained_kernel), init_factors,

@@ -6,7 +6,8 @@
  *
  * Inputs: x, the weights and what is folded into them, the clips. Channels `first` and
  * those after it, as many as the weights have, of `total` are the layer's (total 0: all).
- * Clips that are not initialised leave x as it is.
+ * x stays as it is where the clips are not initialised, and in a graph with gradients,
+ * which trains.
  */
 #include "op_kernels.h"
 #include "trained.h"
@@ -15,7 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/pool.h"
-#include "numeric/trained_output.h"
+#include "numeric/output_grid.h"
 
 enum { X, WEIGHT, CLIPS = 2, SHARD_LEAST = 1 << 14 };
 
@@ -23,11 +24,25 @@ typedef struct output_kernel {
   amct_kernel base;
   amct_trained_layer layer;
   int64_t first, total;
-  int64_t area; /* of the window of a layer without weights */
+  int64_t window[2]; /* of a pooling */
+  bool trains;
 } output_kernel;
 
 static void clear_output(amct_kernel *kernel) {
   amct_trained_layer_clear(&((output_kernel *)(void *)kernel)->layer);
+}
+
+static amct_status read_window(output_kernel *k, const amct_node_view *node,
+                               amct_error *err) {
+  int64_t *ksize = NULL;
+  size_t count = 0;
+  AMCT_TRY(amct_node_ints(node, "ksize", &ksize, &count, err));
+  const bool good = count == 2 && ksize[0] > 0 && ksize[1] > 0;
+  if (good) memcpy(k->window, ksize, sizeof k->window);
+  amct_free(ksize);
+  return good ? AMCT_OK
+              : amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
+                          "ksize has %zu values; it takes two, above 0", count);
 }
 
 static amct_status init_output(amct_kernel *kernel, const amct_node_view *node,
@@ -35,11 +50,12 @@ static amct_status init_output(amct_kernel *kernel, const amct_node_view *node,
   output_kernel *k = (output_kernel *)(void *)kernel;
   AMCT_TRY(amct_node_int(node, "first", &k->first, err));
   AMCT_TRY(amct_node_int(node, "total", &k->total, err));
-  AMCT_TRY(amct_node_int(node, "area", &k->area, err));
-  if (k->first < 0 || k->total < 0 || k->area < 1)
-    return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
-                     "first is %lld, total %lld, area %lld", (long long)k->first,
-                     (long long)k->total, (long long)k->area);
+  if (k->first < 0 || k->total < 0)
+    return amct_fail(err, AMCT_INVALID_ARGUMENT, node->name, "first is %lld, total %lld",
+                     (long long)k->first, (long long)k->total);
+  if (amct_node_has(node, "trains"))
+    AMCT_TRY(amct_node_bool(node, "trains", &k->trains, err));
+  AMCT_TRY(read_window(k, node, err));
   k->layer.folding.first_input = WEIGHT;
   return amct_trained_layer_init(&k->layer, node, err);
 }
@@ -53,7 +69,7 @@ typedef struct job {
   size_t first, shards;
   const amct_output_grid *grid; /* NULL: averages */
   float scale_d;
-  double area;
+  const int64_t *window;
 } job;
 
 /* Rows, where neighbours have different channels. */
@@ -80,7 +96,7 @@ static void pooled_part(void *context, size_t shard) {
   const job *j = context;
   size_t at;
   const size_t n = amct_pool_part(j->cut.inner, j->shards, shard, &at);
-  amct_output_pooled(j->y + at, j->x + at, n, j->scale_d, j->area);
+  amct_output_pooled(j->y + at, j->x + at, n, j->scale_d, j->window);
 }
 
 static amct_status run_job(job *j, TF_OpKernelContext *context, amct_tf_view *x,
@@ -118,8 +134,7 @@ static amct_status put_weighted(job *j, const output_kernel *k,
   amct_fold_inputs in = {0};
   amct_output_grid grid = {0};
   amct_error reason = {0};
-  amct_status status =
-      amct_fold_inputs_open(&in, &k->layer.folding, context, CLIPS, err);
+  amct_status status = amct_fold_inputs_open(&in, &k->layer.folding, context, CLIPS, err);
   if (status != AMCT_OK) goto done;
   const amct_trained trained = amct_trained_layer_weights(&k->layer, &in, clips);
   status = amct_output_grid_make(&grid, &trained, &reason);
@@ -136,14 +151,19 @@ done:
   return status;
 }
 
-static amct_status put_plain(job *j, const output_kernel *k, TF_OpKernelContext *context,
-                             const amct_ulq_grid *clips, bool set, amct_tf_view *x,
-                             amct_error *err) {
-  static const amct_output_grid k_none;
-  j->grid = set ? NULL : &k_none;
+static amct_status put_pooled(job *j, const output_kernel *k, TF_OpKernelContext *context,
+                              const amct_ulq_grid *clips, amct_tf_view *x,
+                              amct_error *err) {
   j->scale_d = clips->scale;
-  j->area = (double)k->area;
+  j->window = k->window;
   j->cut.inner = x->count;
+  return run_job(j, context, x, err);
+}
+
+static amct_status leave(job *j, TF_OpKernelContext *context, amct_tf_view *x,
+                         amct_error *err) {
+  static const amct_output_grid k_none;
+  j->grid = &k_none;
   return run_job(j, context, x, err);
 }
 
@@ -154,12 +174,13 @@ static amct_status compute_output(const amct_kernel *kernel, TF_OpKernelContext 
   amct_tf_view x = {0};
   job j = {0};
   bool set = false;
-  AMCT_TRY(amct_trained_layer_grid(
-      &k->layer, context, tf.TF_NumInputs(context) - CLIPS, &clips, &set, err));
+  AMCT_TRY(amct_trained_layer_grid(&k->layer, context, tf.TF_NumInputs(context) - CLIPS,
+                                   &clips, &set, err));
   AMCT_TRY(amct_tf_input(context, X, &x, err));
-  const amct_status status = set && k->layer.weighted
+  const amct_status status = k->trains || !set ? leave(&j, context, &x, err)
+                             : k->layer.weighted
                                  ? put_weighted(&j, k, context, &clips, &x, err)
-                                 : put_plain(&j, k, context, &clips, set, &x, err);
+                                 : put_pooled(&j, k, context, &clips, &x, err);
   amct_tf_close(&x);
   return status;
 }

@@ -77,7 +77,9 @@ def _arq_retrain(unused_op: Any, dy: Any) -> Any:
 
 
 def _retrain_output(op: Any, dy: Any) -> List[Any]:
-    """Straight through."""
+    """Straight through; and in a graph that trains x goes through as it is, too."""
+    if isinstance(op, tf.Operation) and not op.graph.building_function:
+        op._set_attr("trains", v1.AttrValue(b=True))  # pylint: disable=protected-access
     return [dy] + [None] * (len(op.inputs) - 1)
 
 

@@ -81,7 +81,8 @@ static amct_status edit(flow *f, amct_calibration *live, const char *record_file
   f->training.record_path = start.record_path;
   f->edits = amct_edits_new(f->study.graph);
   if (!f->edits) return amct_fail_memory(err);
-  AMCT_TRY(amct_train(f->edits, f->study.plan, &f->recipe, &f->unfused, &f->training, err));
+  AMCT_TRY(
+      amct_train(f->edits, f->study.plan, &f->recipe, &f->unfused, &f->training, err));
   const amct_strings variables = {f->training.variables, f->training.variable_count};
   const amct_strings kept = {f->training.kept, f->training.kept_count};
   AMCT_TRY(amct_live_export(live, f->edits, f->study.graph, variables, err));

@@ -13,7 +13,7 @@ typedef struct trainer {
   const amct_recipe *recipe;
   amct_training *training;
   amct_arena *arena;
-  amct_map outputs; /* node -> the RetrainOutput behind it */
+  amct_map outputs;              /* node -> the RetrainOutput behind it */
   const char **names, **factors; /* of the layers so far: their factors' tensors */
   size_t count;
 } trainer;
@@ -158,8 +158,7 @@ static amct_status add_record(trainer *t, amct_error *err) {
 }
 
 static amct_status train_all(trainer *t, const amct_unfused *unfused, amct_error *err) {
-  AMCT_TRY(
-      amct_train_outputs(&t->outputs, t->edits, t->plan, t->recipe, unfused, err));
+  AMCT_TRY(amct_train_outputs(&t->outputs, t->edits, t->plan, t->recipe, unfused, err));
   for (size_t i = 0; i < t->recipe->layer_count; i++)
     if (t->recipe->layers[i].enabled)
       AMCT_TRY(train_layer(t, &t->recipe->layers[i], err));

@@ -88,6 +88,7 @@ static amct_status add_output(amct_map *outputs, amct_edits *edits, const amct_p
   if (name) name = amct_edits_free_name(edits, name);
   if (!name) return amct_fail_memory(err);
   amct_spec *spec = amct_edits_add(edits, name, "RetrainOutput", at.node, false);
+  if (!spec) return amct_fail_memory(err);
   amct_spec_text(spec, "layer_name", recipe->name);
   amct_spec_input(spec, before ? amct_spec_name(before) : at.node->name);
   AMCT_TRY(put_inputs(edits, plan, spec, recipe, err));
@@ -100,7 +101,7 @@ static amct_status add_output(amct_map *outputs, amct_edits *edits, const amct_p
   amct_spec_text(spec, "data_format", layer->channels_first ? "NCHW" : "NHWC");
   amct_spec_int(spec, "first", at.first);
   amct_spec_int(spec, "total", at.total);
-  amct_spec_int(spec, "area", window[0] * window[1]);
+  amct_spec_ints(spec, "ksize", window, 2);
   return amct_map_set(outputs, at.node, spec, err);
 }
 

@@ -2,7 +2,8 @@
 /*
  * The outputs of trained layers in a graph for inference: behind all that is folded into
  * a layer a RetrainOutput gives what the saved model gives, whose biases are whole
- * numbers. It stands between the output and all its readers.
+ * numbers. It stands between the output and all its readers. Where gradients are made of
+ * a graph after all, it passes on what it gets.
  */
 #ifndef AMCT_TRAINING_OUTPUTS_H
 #define AMCT_TRAINING_OUTPUTS_H

@@ -232,7 +232,7 @@ const amct_node *amct_layers_quantized(const amct_graph *graph) {
   static const char *const k_ops[] = {
       "QuantIfmr",     "QuantArq",        "SearchN",           "AscendQuant",
       "AscendDequant", "AscendAntiQuant", "AscendWeightQuant", "Ulq",
-      "ArqRetrain",    "RetrainFactors",  "RetrainRecord",    "RetrainOutput",
+      "ArqRetrain",    "RetrainFactors",  "RetrainRecord",     "RetrainOutput",
   };
   for (size_t i = 0; i < amct_graph_count(graph); i++) {
     const amct_node *node = amct_graph_at(graph, i);

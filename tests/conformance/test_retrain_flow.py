@@ -244,7 +244,7 @@ def test_saving_needs_a_record_and_a_retrained_graph():
     Path("other.txt").write_text(text.replace("offset_d: -128", "offset_d: -127"))
     with pytest.raises(amct.RecordError, match="offset_d -127, where the clips of retrained.pb"):
         amct.save_quant_retrain_model("retrained.pb", [OUTPUT], "other.txt", "out/model")
-    with pytest.raises(amct.UnsupportedError, match="quantization op Ulq"):
+    with pytest.raises(amct.UnsupportedError, match="quantization op RetrainOutput"):
         amct.save_model("retrained.pb", [OUTPUT], "record.txt", "out/model")
     with pytest.raises(ValueError, match="is a retraining op"):
         amct.save_quant_retrain_model(

@@ -54,9 +54,8 @@ def test_fit_and_deploy(kit, build):
     assert len(deploy(model)) == 1
     x, y = pictures(1000, seed=5)
     simulated, deployed = evaluated(model, x), run("out/model_quantized.pb", x)
-    # the frozen pb is the evaluation mode; a value now and then rounds to the other side
-    frozen = apart(simulated, run("deep/retrained.pb", x))
-    assert np.median(frozen) < 1e-5 and (frozen < 1e-4).mean() > 0.9
+    assert apart(run("deep/retrained.pb", x), deployed).max() < 1e-4
+    # the model's biases are not rounded yet: a value now and then rounds to the other side
     found = apart(simulated, deployed)
     assert np.median(found) < 1e-4 and found.max() < 0.05
     assert (simulated.argmax(1) == deployed.argmax(1)).mean() > 0.995

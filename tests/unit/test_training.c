@@ -116,6 +116,8 @@ static void edits_are_variables_nodes_and_inputs(void **data) {
     const char *name, *near;
     uint32_t index;
   } k_wanted[] = {
+      {AMCT_LIVE_ADD, "c/retrain/RetrainOutput", "d", 0},
+      {AMCT_LIVE_SET_INPUT, "p", "c/retrain/RetrainOutput", 0},
       {AMCT_LIVE_VARIABLE, "c/ULQ/clip_max", "c", 0},
       {AMCT_LIVE_VARIABLE, "c/ULQ/clip_max_pre", "c", 1},
       {AMCT_LIVE_VARIABLE, "c/ULQ/clip_min", "c", 0},

@@ -12,15 +12,15 @@
  *
  * s: the scale of the trained weights, k and shift: what is folded in.
  */
-#ifndef AMCT_TRAINED_OUTPUT_H
-#define AMCT_TRAINED_OUTPUT_H
+#ifndef AMCT_OUTPUT_GRID_H
+#define AMCT_OUTPUT_GRID_H
 
 #include "numeric/fake_quant.h"
 
 /** The whole numbers of a layer's output, by channel. */
 typedef struct amct_output_grid {
-  size_t channels;        /* 0: not those of the trained grid; x is left as it is */
-  double *shift, *steps;  /* steps: in a value of 1; 0 where all weights are 0 */
+  size_t channels;       /* 0: not those of the trained grid; x is left as it is */
+  double *shift, *steps; /* steps: in a value of 1; 0 where all weights are 0 */
   float *bias, *scale;
 } amct_output_grid; /* zero-initialise */
 
@@ -43,9 +43,9 @@ AMCT_INTERNAL void amct_output_rows(float *y, const float *x, size_t rows, size_
 AMCT_INTERNAL void amct_output_run(float *y, const float *x, size_t count, size_t channel,
                                    const amct_output_grid *grid);
 
-/** Averages of `area` values on the grid of scale_d, as AvgPool and AscendDequant give
- * them: those of fewer values, at a padded edge, are left as they are. y may be x. */
+/** Averages over windows of whole steps of scale_d, as AvgPool and AscendDequant give
+ * them; windows may be cut off at an edge. y may be x. */
 AMCT_INTERNAL void amct_output_pooled(float *y, const float *x, size_t count,
-                                      float scale_d, double area);
+                                      float scale_d, const int64_t window[2]);
 
 #endif

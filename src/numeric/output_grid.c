@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "numeric/trained_output.h"
+#include "numeric/output_grid.h"
 
 #include <math.h>
 
@@ -81,8 +81,8 @@ amct_status amct_output_grid_make(amct_output_grid *grid, const amct_trained *t,
   size_t scales = 0, folded = 0;
   amct_status status = make_room(grid, &p, t->layout.channels, err);
   if (status == AMCT_OK)
-    status = amct_weight_scales(p.trained_scale, t->weights, t->layout, t->per_channel,
-                                err);
+    status =
+        amct_weight_scales(p.trained_scale, t->weights, t->layout, t->per_channel, err);
   if (status == AMCT_OK)
     status = amct_trained_scales(p.scale_w, &scales, &folded, t, err);
   if (status == AMCT_OK && folded == t->step_count) {
@@ -120,14 +120,26 @@ AMCT_CLONES void amct_output_run(float *y, const float *x, size_t count, size_t 
     y[i] = put_out(x[i], shift, steps, bias, scale);
 }
 
-AMCT_CLONES void amct_output_pooled(float *y, const float *x, size_t count, float scale_d,
-                                    double area) {
-  const double steps = area / (double)scale_d;
+enum { STEPS_MOST = 255 }; /* of one value, away from 0 */
+
+/* The average of the whole numbers that x, in steps, is an average of: of a window that
+ * an edge may have cut off. */
+static float find_average(double x, const int64_t window[2]) {
+  for (int64_t height = window[0]; height > 0; height--)
+    for (int64_t width = window[1]; width > 0; width--) {
+      const double count = (double)height * (double)width;
+      const float sum = amct_round_float((float)(x * count));
+      if (fabs(x * count - (double)sum) <= k_near * STEPS_MOST * count)
+        return (float)((double)sum / count);
+    }
+  return (float)x;
+}
+
+void amct_output_pooled(float *y, const float *x, size_t count, float scale_d,
+                        const int64_t window[2]) {
+  const double area = (double)window[0] * (double)window[1];
   for (size_t i = 0; i < count; i++) {
-    const double sum = (double)x[i] * steps;
-    const float whole = amct_round_float((float)sum);
-    const bool near = fabs(sum - (double)whole) <= k_near * fabs(sum);
-    const float average = (float)((double)(whole * scale_d) / area);
-    y[i] = near ? average : x[i];
+    const float average = find_average((double)x[i] / (double)scale_d, window);
+    y[i] = (float)((double)(average * (float)area * scale_d) / area);
   }
 }
