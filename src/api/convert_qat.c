@@ -14,11 +14,13 @@ typedef struct flow {
   amct_study study;
   amct_fakes fakes;
   amct_record record;
+  amct_stats stats;
   amct_products products;
   amct_arena arena;
 } flow;
 
 static void free_flow(flow *f) {
+  amct_stats_free(&f->stats);
   amct_record_free(&f->record);
   amct_fakes_free(&f->fakes);
   amct_study_free(&f->study);
@@ -73,10 +75,12 @@ static amct_status deploy(flow *f, const char *pb_model, amct_strings outputs,
   const amct_deploy_options options = {.module = k_module,
                                        .record_path = pb_model,
                                        .outputs = outputs.at,
-                                       .output_count = outputs.count};
+                                       .output_count = outputs.count,
+                                       .stats = &f->stats,
+                                       .steps_only = true};
   amct_graph *graph = f->study.graph;
-  AMCT_TRY(
-      amct_fakes_record(&f->record, &f->fakes, f->study.plan, &f->study.layers, err));
+  AMCT_TRY(amct_fakes_record(&f->record, &f->stats, &f->fakes, f->study.plan,
+                             &f->study.layers, err));
   AMCT_TRY(amct_record_check(&f->record, pb_model, &f->study.layers, graph, err));
   AMCT_TRY(
       amct_deploy(f->study.plan, &f->study.layers, &f->record, &options, quantized, err));

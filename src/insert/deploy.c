@@ -282,7 +282,7 @@ static void log_corrections(const amct_deployer *d) {
   if (d->corrected)
     amct_log(AMCT_LOG_INFO, d->options->module, "the biases of %zu layers are corrected",
              d->corrected);
-  if (d->rounded)
+  if (d->rounded && !d->options->steps_only)
     amct_log(AMCT_LOG_INFO, d->options->module,
              "the weights of %zu layers are rounded by samples of their inputs",
              d->rounded);

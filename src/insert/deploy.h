@@ -24,6 +24,7 @@ typedef struct amct_deploy_options {
   const char *const *outputs;
   size_t output_count;
   const amct_stats *stats; /* corrects biases; NULL: none are corrected */
+  bool steps_only;         /* stats hold weights of some layers and no more */
 } amct_deploy_options;
 
 /**

@@ -101,7 +101,7 @@ static amct_status find_shift(amct_deployer *d, amct_job *j, const amct_folded *
   const amct_factors *f = j->factors;
   const amct_weight_pair pair = {w->weights, q, w->layout, f->scale_w, f->scale_w_count};
   const bool wanted = j->layer->bias || (j->known && j->known->rounded_count != 0);
-  if (!d->options->stats || !wanted) return AMCT_OK;
+  if (!d->options->stats || d->options->steps_only || !wanted) return AMCT_OK;
   if (!stats)
     return AMCT_VEC_PUSH(&d->uncorrected, j->name) ? AMCT_OK : amct_fail_memory(err);
   const bool has_bias = stats->bias_count == w->layout.channels;

@@ -11,7 +11,7 @@
 #ifndef AMCT_FAKE_QUANTS_H
 #define AMCT_FAKE_QUANTS_H
 
-#include "factors/record.h"
+#include "factors/stats.h"
 #include "rewrite/constants.h"
 #include "rewrite/plan.h"
 
@@ -53,8 +53,11 @@ AMCT_NODISCARD amct_status amct_fakes_take_out(amct_fakes *fakes,
                                                const char *const *outputs,
                                                size_t output_count, amct_error *err);
 
-/** The factors of the chosen layers, of their weights as the plan folds them. */
-AMCT_NODISCARD amct_status amct_fakes_record(amct_record *record, const amct_fakes *fakes,
+/** The factors of the chosen layers, of their weights as the plan folds them; to `stats`
+ * the steps of those weights that int8 does not hold as they were trained, which the log
+ * names, layer by layer. */
+AMCT_NODISCARD amct_status amct_fakes_record(amct_record *record, amct_stats *stats,
+                                             const amct_fakes *fakes,
                                              const amct_plan *plan,
                                              const amct_layers *layers, amct_error *err);
 

@@ -41,21 +41,38 @@ typedef struct amct_nudged_weights {
 } amct_nudged_weights;
 
 /**
- * Symmetric scales: int8 weights are steps counted from zero.
+ * Symmetric scales: int8 weights are steps counted from zero, t = w/s, s the scale of the
+ * channel's grid. With k the factor of a channel:
  *
- *   scale_w[c] = f32(s*|k|)              where all of w/s lie in -128..127
- *   scale_w[c] = f32(f32(max|w|/127)*|k|)  elsewhere: rounded to a coarser grid
+ *   scale_w[c] = f32(s*|k|)               where all t lie in -128..127: exact
+ *   scale_w[c] = f32(f32(r*s)*|k|)        elsewhere, of m = max |t|, with the first
+ *                                         r = m/128 * (1 + j/1024), j = 1..128, for which
  *
- * s the scale of the channel's grid, k its factor. A channel that is zero has scale 1.
- * One scale where that is right for all channels, or the layer takes only one.
+ *   sum over t of (t - r*clamp(round(t/r), -128, 127))^2
+ *
+ * is least: there weights are rounded anew (numeric/even_rounding.h). A channel that is
+ * zero has scale 1. One scale where that is right for all channels, or the layer takes
+ * only one: then the sum runs over all.
  *
  * @param[out] scale_w  room for layout.channels values; `*count` are set
- * @param[out] coarser  channels that are rounded anew
+ * @param[out] exact    all t of all channels lie in -128..127
  * @return AMCT_OK; AMCT_UNSUPPORTED (NaN or infinity); AMCT_OUT_OF_MEMORY.
  */
-AMCT_INTERNAL AMCT_NODISCARD amct_status amct_nudged_scales(float *scale_w, size_t *count,
-                                                            size_t *coarser,
+AMCT_NODISCARD amct_status amct_nudged_scales(float *scale_w, size_t *count,
+                                                            bool *exact,
                                                             const amct_nudged_weights *of,
                                                             amct_error *err);
+
+/** How far from the grids weights are rounded. */
+typedef struct amct_nudged_loss {
+  size_t channels; /* with a weight 1/100 of a step off, or more */
+  double largest;  /* steps */
+} amct_nudged_loss;
+
+/** largest |q*scale_w[c]/|k| - w*sign(k)| / s, with scale_w of 1 or channels values.
+ * Channels of factor 0 are left out. */
+AMCT_INTERNAL amct_nudged_loss amct_nudged_missed(const amct_nudged_weights *of,
+                                                  const int8_t *q, const float *scale_w,
+                                                  size_t scales);
 
 #endif

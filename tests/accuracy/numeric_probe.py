@@ -34,6 +34,31 @@ class FoldStep(ctypes.Structure):
     ] + [("epsilon", c_float), ("single", c_bool)]
 
 
+class EvenWeights(ctypes.Structure):
+    _fields_ = [
+        ("w", ctypes.c_void_p),
+        ("layout", Layout),
+        ("scale", ctypes.c_void_p),
+        ("scales", c_size_t),
+        ("taps", c_size_t),
+    ]
+
+
+class Nudged(ctypes.Structure):
+    _fields_ = [("scale", c_float), ("low", c_int32), ("last", c_int32), ("zero", c_int32)]
+
+
+class NudgedWeights(ctypes.Structure):
+    _fields_ = [
+        ("weights", ctypes.c_void_p),
+        ("layout", Layout),
+        ("grids", ctypes.c_void_p),
+        ("grid_count", c_size_t),
+        ("factor", ctypes.c_void_p),
+        ("per_channel", c_bool),
+    ]
+
+
 class View(ctypes.Structure):
     _fields_ = [
         ("count", c_uint64),
@@ -221,6 +246,29 @@ def weight_round(library, weights, layout, steps, taps=1, **options):
     )
     q = np.zeros(w.shape, np.int8)
     return q if library.amct_weight_round(address(q), byref(rounding), None) == 0 else None
+
+
+def even_round(library, weights, layout, taps):
+    """int8 like the weights, or None where the numbers do not belong together; weights: w and scale."""
+    w, scale = (np.ascontiguousarray(a, np.float32) for a in weights)
+    of = EvenWeights(address(w), Layout(*layout), address(scale), scale.size, taps)
+    q = np.zeros(w.shape, np.int8)
+    return q if library.amct_even_round(address(q), byref(of), None) == 0 else None
+
+
+def nudged_scales(library, weights, layout, grid, **options):
+    """scale_w, and whether int8 holds all steps; grid: its scale."""
+    w = np.ascontiguousarray(weights, np.float32)
+    factor = options.get("factor")
+    factor = None if factor is None else np.ascontiguousarray(factor, np.float64)
+    nudged = Nudged(grid, 1, 255, 128)
+    of = NudgedWeights(
+        address(w), Layout(*layout), ctypes.addressof(nudged), 1,
+        None if factor is None else address(factor), options.get("per_channel", True),
+    )  # fmt: skip
+    scale, count, exact = np.zeros(layout[1], np.float32), c_size_t(), c_bool()
+    assert library.amct_nudged_scales(address(scale), byref(count), byref(exact), byref(of), None) == 0
+    return scale[: count.value], exact.value
 
 
 def bias_shift(library, weights, layout, mean, taps):

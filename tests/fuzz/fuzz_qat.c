@@ -12,6 +12,7 @@ typedef struct flow {
   amct_layers layers;
   amct_fakes fakes;
   amct_record record;
+  amct_stats stats;
   fuzz_outputs outputs;
 } flow;
 
@@ -53,8 +54,9 @@ static bool plan(flow *f, amct_error *err) {
          fuzz_succeeded(
              amct_layers_find(&f->layers, f->graph, f->outputs.at, f->outputs.count, err),
              err) &&
-         fuzz_succeeded(
-             amct_fakes_record(&f->record, &f->fakes, f->plan, &f->layers, err), err) &&
+         fuzz_succeeded(amct_fakes_record(&f->record, &f->stats, &f->fakes, f->plan,
+                                          &f->layers, err),
+                        err) &&
          fuzz_succeeded(
              amct_record_check(&f->record, "record", &f->layers, f->graph, err), err);
 }
@@ -63,7 +65,9 @@ static void deploy(flow *f, amct_error *err) {
   const amct_deploy_options options = {.module = "fuzz",
                                        .record_path = "record",
                                        .outputs = f->outputs.at,
-                                       .output_count = f->outputs.count};
+                                       .output_count = f->outputs.count,
+                                       .stats = &f->stats,
+                                       .steps_only = true};
   size_t quantized = 0;
   if (fuzz_succeeded(
           amct_deploy(f->plan, &f->layers, &f->record, &options, &quantized, err), err) &&
@@ -81,6 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   amct_fakes_free(&f.fakes);
   amct_layers_free(&f.layers);
   amct_plan_free(f.plan);
+  amct_stats_free(&f.stats);
   amct_record_free(&f.record);
   amct_graph_free(f.graph);
   return 0;

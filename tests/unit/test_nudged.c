@@ -61,35 +61,61 @@ static void values_go_to_the_grid(void **unused) {
     assert_true(y[i] == (float)steps[i] * 0.01f);
 }
 
-/* Two channels of three weights. */
+/* Two channels of three weights; a ratio: of the scale to the grid's, 0 where it is 1. */
 static void check_scales(const float w[6], const double *factor, bool per_channel,
-                         const float *wanted, size_t count, size_t coarser) {
+                         const float *wanted, size_t count, bool fit) {
   const amct_nudged grid = {0.5f, 0, 255, 128};
   const amct_nudged_weights of = {w, {3, 2, 1}, &grid, 1, factor, per_channel};
   float scale[3];
-  size_t found = 0, rounded = 0;
-  assert_int_equal(amct_nudged_scales(scale, &found, &rounded, &of, NULL), AMCT_OK);
+  size_t found = 0;
+  bool exact = !fit;
+  assert_int_equal(amct_nudged_scales(scale, &found, &exact, &of, NULL), AMCT_OK);
   assert_int_equal(found, count);
-  assert_int_equal(rounded, coarser);
+  assert_int_equal(exact, fit);
   for (size_t c = 0; c < count; c++)
     assert_true(scale[c] == wanted[c]);
 }
 
+/* 200 steps, of j: the scale of the grid times 200/128*(1 + j/1024). */
+static float raised(int largest, int j) {
+  return (float)(largest * (1024 + j) / (1024 * 128.0) * 0.5);
+}
+
 static void scales_of_weights(void **unused) {
   static const float fits[] = {63.5f, 1, 0, -64, -0.5f, 2};
-  static const float wide[] = {100, 1, 0, -64, -0.5f, 2};
+  static const float wide[] = {100, 1, 0, -64, -0.5f, 2}; /* 200, -1 steps */
   static const float dead[] = {0, 1, 0, -64, 0, 2};
   static const double both[] = {2, -2}, other[] = {1, 3}, none[] = {0, 1};
   (void)unused;
-  check_scales(fits, NULL, true, (const float[]){0.5f}, 1, 0);
-  check_scales(fits, both, true, (const float[]){1, 64.0f / 127 * 2}, 2, 1); /* 128 */
-  check_scales(fits, other, true, (const float[]){0.5f, 1.5f}, 2, 0);
-  check_scales(fits, other, false, (const float[]){1.5f}, 1, 0);
-  check_scales(wide, NULL, true, (const float[]){100.0f / 127, 0.5f}, 2, 1);
-  check_scales(wide, NULL, false, (const float[]){100.0f / 127}, 1, 1);
-  check_scales(dead, NULL, true, (const float[]){0.5f}, 1, 0);
-  check_scales(dead, other, true, (const float[]){1.5f}, 1, 0);
-  check_scales(fits, none, true, (const float[]){1, 0.5f}, 2, 0);
+  check_scales(fits, NULL, true, (const float[]){0.5f}, 1, true);
+  check_scales(fits, both, true, (const float[]){1, raised(128, 8) * 2}, 2,
+               false); /* 128, -2, -4 steps */
+  check_scales(fits, other, true, (const float[]){0.5f, 1.5f}, 2, true);
+  check_scales(fits, other, false, (const float[]){1.5f}, 1, true);
+  check_scales(wide, NULL, true, (const float[]){raised(200, 8), 0.5f}, 2, false);
+  check_scales(wide, NULL, false, (const float[]){raised(200, 126)}, 1, false);
+  check_scales(dead, NULL, true, (const float[]){0.5f}, 1, true);
+  check_scales(dead, other, true, (const float[]){1.5f}, 1, true);
+  check_scales(fits, none, true, (const float[]){1, 0.5f}, 2, true);
+}
+
+static void losses_are_measured(void **unused) {
+  static const float w[] = {100, 1, 0, -64, -0.5f, 2}; /* in steps: 200 0 -1, 2 -128 4 */
+  static const int8_t q[] = {127, 1, 0, -64, 0, 2};
+  static const float scales[] = {0.75f, 1};
+  static const double factor[] = {-1, 1};
+  const amct_nudged grid = {0.5f, 0, 255, 128};
+  amct_nudged_weights of = {w, {3, 2, 1}, &grid, 1, NULL, true};
+  (void)unused;
+  amct_nudged_loss loss = amct_nudged_missed(&of, q, scales, 2);
+  assert_int_equal(loss.channels, 1);
+  assert_true(loss.largest == (100 - 127 * 0.75) / 0.5);
+  loss = amct_nudged_missed(&of, q, scales + 1, 1);
+  assert_int_equal(loss.channels, 1);
+  assert_true(loss.largest == 54);
+  of.factor = factor;
+  loss = amct_nudged_missed(&of, q, scales + 1, 1); /* the first with the other sign */
+  assert_true(loss.largest == 227 / 0.5);
 }
 
 static void weights_are_finite(void **unused) {
@@ -97,9 +123,10 @@ static void weights_are_finite(void **unused) {
   const amct_nudged grid = {0.5f, 0, 255, 128};
   const amct_nudged_weights of = {w, {1, 2, 1}, &grid, 1, NULL, true};
   float scale[3];
-  size_t count, coarser;
+  size_t count;
+  bool exact;
   (void)unused;
-  assert_int_equal(amct_nudged_scales(scale, &count, &coarser, &of, NULL),
+  assert_int_equal(amct_nudged_scales(scale, &count, &exact, &of, NULL),
                    AMCT_UNSUPPORTED);
 }
 
@@ -152,9 +179,9 @@ static void constants_fold(void **unused) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(ranges_are_nudged), cmocka_unit_test(values_go_to_the_grid),
-      cmocka_unit_test(scales_of_weights), cmocka_unit_test(weights_are_finite),
-      cmocka_unit_test(constants_fold),
+      cmocka_unit_test(ranges_are_nudged),  cmocka_unit_test(values_go_to_the_grid),
+      cmocka_unit_test(scales_of_weights),  cmocka_unit_test(losses_are_measured),
+      cmocka_unit_test(weights_are_finite), cmocka_unit_test(constants_fold),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
