@@ -89,8 +89,8 @@ static amct_status round_weights(const recorder *r, const amct_factors *f,
            "trained on, by at most %.2f steps: %s",
            f->key, loss.channels, l.channels, loss.largest,
            w->exact ? "their biases would leave int32"
-                    : "some lie more than int8 reaches from zero, train with a symmetric "
-                      "range");
+                    : "some lie farther from zero than int8 reaches, train with a "
+                      "symmetric range");
   return keep_rounded(r, f, &w->folded, q, err);
 }
 

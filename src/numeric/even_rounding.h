@@ -30,8 +30,7 @@ typedef struct amct_even_weights {
  * @par Source  Guo et al. 2022, arXiv:2202.07471 (SQuant: rounding by element, kernel and
  * channel).
  */
-AMCT_NODISCARD amct_status amct_even_round(int8_t *q,
-                                                         const amct_even_weights *weights,
-                                                         amct_error *err);
+AMCT_NODISCARD amct_status amct_even_round(int8_t *q, const amct_even_weights *weights,
+                                           amct_error *err);
 
 #endif

@@ -58,10 +58,9 @@ typedef struct amct_nudged_weights {
  * @param[out] exact    all t of all channels lie in -128..127
  * @return AMCT_OK; AMCT_UNSUPPORTED (NaN or infinity); AMCT_OUT_OF_MEMORY.
  */
-AMCT_NODISCARD amct_status amct_nudged_scales(float *scale_w, size_t *count,
-                                                            bool *exact,
-                                                            const amct_nudged_weights *of,
-                                                            amct_error *err);
+AMCT_NODISCARD amct_status amct_nudged_scales(float *scale_w, size_t *count, bool *exact,
+                                              const amct_nudged_weights *of,
+                                              amct_error *err);
 
 /** How far from the grids weights are rounded. */
 typedef struct amct_nudged_loss {

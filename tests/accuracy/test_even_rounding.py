@@ -49,7 +49,11 @@ def rounded(x):
 def test_rounding_is_brute_force(library, seed):
     """A weight at a time, in the same order; weights by tap, input and channel, or by tap, channel and input."""
     rng = np.random.default_rng(seed)
-    taps, inputs, channels = int(rng.integers(1, 10)), int(rng.integers(1, 12)), int(rng.integers(1, 6))
+    taps, inputs, channels = (
+        int(rng.integers(1, 10)),
+        int(rng.integers(1, 12)),
+        int(rng.integers(1, 6)),
+    )
     w = rng.standard_normal((taps, inputs, channels)).astype(f32)
     scale = (np.abs(w).max((0, 1)) / f32(rng.uniform(126, 127.5))).astype(f32)
     q = even_round(library, (w, scale), (taps * inputs, channels, 1), taps)
@@ -104,17 +108,25 @@ def test_scales_lose_least(library, seed, per_channel):
     """Of channels that int8 holds the grid's own; of others, or of all, the best of the candidates."""
     rng = np.random.default_rng(seed)
     channels, reach = int(rng.integers(1, 9)), int(rng.integers(100, 255))
-    t = np.clip(half_away(rng.standard_normal((rng.integers(5, 400), channels)) * reach / 3), reach - 254, reach)
+    t = np.clip(
+        half_away(rng.standard_normal((rng.integers(5, 400), channels)) * reach / 3),
+        reach - 254,
+        reach,
+    )
     grid = f32(rng.uniform(1e-4, 1e-2))
     factor = rng.uniform(-2, 2, channels) if per_channel and seed % 2 else None
-    scale, exact = nudged_scales(library, t * grid, (len(t), channels, 1), grid, factor=factor, per_channel=per_channel)
+    scale, exact = nudged_scales(
+        library, t * grid, (len(t), channels, 1), grid, factor=factor, per_channel=per_channel
+    )
     signed = t * (1 if factor is None else np.sign(factor))
     held = np.logical_and(signed <= 127, signed >= -128)
     assert exact == bool(held.all())
     if not per_channel:
         expected = 1 if exact else least(signed)
     else:
-        expected = np.array([1 if held[:, c].all() else least(signed[:, c]) for c in range(channels)])
+        expected = np.array(
+            [1 if held[:, c].all() else least(signed[:, c]) for c in range(channels)]
+        )
         expected = expected * (1 if factor is None else np.abs(factor))
     assert np.allclose(scale, expected * grid, rtol=3e-7, atol=0)
     largest = np.abs(t * grid).max(0) * (1 if factor is None else np.abs(factor))

@@ -37,6 +37,11 @@ def around(weights, axes=None, narrow=True):
     return -high * (F32(1) if narrow else F32(128 / 127)), high
 
 
+def whole(weights, axes=None, narrow=True):
+    """From the smallest to the largest, as tf.contrib.quantize has it."""
+    return weights.min(axes), weights.max(axes)
+
+
 def random(seed, *shape):
     return np.random.RandomState(seed).standard_normal(shape).astype(F32)
 
@@ -48,23 +53,29 @@ def norm(x, seed, count):
     return v1.nn.fused_batch_norm(x, *map(tf.constant, (g, b, m, v)), is_training=False)[0]
 
 
-def network(narrow=True, by_channel=False, kind="Vars"):
+def network(narrow=True, by_channel=False, kind="Vars", uneven=False):
     """Convolution with batch norm, depthwise, a pool, a transposed convolution, a matrix product."""
+    reach = whole if uneven else around
+
+    def draw(seed, *shape):
+        w = random(seed, *shape)
+        return np.where(w < 0, w / 2, w) if uneven else w
+
     x = fake(v1.placeholder(tf.float32, [None, 8, 8, 3], name="x"), -2.5, 2.5, kind=kind, name="data")
-    w = random(1, 3, 3, 3, 8)
-    w = fake(w, *around(w, (0, 1, 2) if by_channel else None, narrow), narrow=narrow, kind="Vars" if by_channel else kind)
+    w = draw(1, 3, 3, 3, 8)
+    w = fake(w, *reach(w, (0, 1, 2) if by_channel else None, narrow), narrow=narrow, kind="Vars" if by_channel else kind)
     y = tf.nn.relu6(norm(v1.nn.conv2d(x, w, [1, 1, 1, 1], "SAME", name="conv"), 5, 8), name="conv/relu")
     y = fake(y, 0.0, 6.0, kind=kind, name="conv/act")
-    w = random(2, 3, 3, 8, 1)
-    z = v1.nn.depthwise_conv2d_native(y, fake(w, *around(w, None, narrow), narrow=narrow), [1, 1, 1, 1], "SAME", name="depthwise")
+    w = draw(2, 3, 3, 8, 1)
+    z = v1.nn.depthwise_conv2d_native(y, fake(w, *reach(w, None, narrow), narrow=narrow), [1, 1, 1, 1], "SAME", name="depthwise")
     z = fake(tf.nn.relu(tf.nn.bias_add(z, random(3, 8)), name="depthwise/relu"), 0.0, 9.0, name="depthwise/act")
     y = fake(tf.add(y, z, name="add"), 0.0, 15.0, name="sum")
     y = v1.nn.max_pool(y, [1, 2, 2, 1], [1, 2, 2, 1], "VALID")
-    w = random(4, 2, 2, 5, 8)
-    y = v1.nn.conv2d_transpose(y, fake(w, *around(w, None, narrow), narrow=narrow), tf.stack([tf.shape(y)[0], 8, 8, 5]), [1, 2, 2, 1])
+    w = draw(4, 2, 2, 5, 8)
+    y = v1.nn.conv2d_transpose(y, fake(w, *reach(w, None, narrow), narrow=narrow), tf.stack([tf.shape(y)[0], 8, 8, 5]), [1, 2, 2, 1])
     y = tf.reshape(fake(tf.identity(y, name="transposed"), -40.0, 41.0, name="transposed/act"), [-1, 320])
-    w = random(6, 320, 4) / 8
-    y = tf.nn.bias_add(tf.matmul(y, fake(w, *around(w, None, narrow), narrow=narrow), name="fc"), random(7, 4))
+    w = draw(6, 320, 4) / 8
+    y = tf.nn.bias_add(tf.matmul(y, fake(w, *reach(w, None, narrow), narrow=narrow), name="fc"), random(7, 4))
     return fake(tf.identity(y, name="score"), -60.0, 60.0, name="out")
 
 
@@ -89,17 +100,18 @@ def values(definition, data, *tensors, **keywords):
             return session.run([name + ":0" for name in tensors], {name + ":0": feed[name] for name in feed})
 
 
-def check_layers(before, after, data, tensors, limit):
+def check_layers(before, after, data, tensors, limit, largest=3):
     """Each layer, given what the layers before it give in the trained graph, is within `limit` steps.
 
-    But where a value lies halfway between two steps, within float32: AscendQuant may take the other one.
+    But one value in a thousand, within `largest`: where a value lies halfway between two steps, AscendQuant may take the
+    other one.
     """
     fed = {}
     for name, step in tensors:
         old = values(before, data, name)[0]
         new = values(after, data, name, fed=fed)[0]
         apart = np.abs(old - new) / step
-        assert np.quantile(apart, 0.999) < limit and apart.max() < max(limit, 3), (name, apart.max())
+        assert np.quantile(apart, 0.999) < limit and apart.max() < largest, (name, apart.max())
         fed[name] = old
 
 
@@ -131,6 +143,19 @@ def test_network(narrow, by_channel, kind):
     old, new = values(before, DATA, "out")[0], values(after, DATA, "out")[0]
     assert np.abs(old - new).max() < 1.01 * 120 / 255
     assert np.mean(np.abs(old - new) > 60 / 255) < 0.1  # values close to a half
+
+
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_uneven_network(by_channel, capfd):
+    """Weights that reach twice as far up as down: what int8 does not hold is rounded, what it holds is exact."""
+    before = written(network, True, by_channel, uneven=True)
+    after = converted()
+    log = "".join(capfd.readouterr())
+    assert log.count("leave the steps they were trained on") == 4
+    check_layers(before, after, DATA, TENSORS, 3.5, 6)
+    old, new = values(before, DATA, "out")[0], values(after, DATA, "out")[0]
+    assert np.abs(old - new).max() < 2.01 * 120 / 255
+    assert np.mean(np.abs(old - new) > 180 / 255) < 0.05
 
 
 def test_ops_that_stay_between():
@@ -187,14 +212,24 @@ def test_weights_on_their_grid(capfd):
     assert models.read_record("r.txt")["out"]["scale_w"] == [pytest.approx(scale, rel=1e-6)]
     old, new = values(before, data, "out")[0], values(after, data, "out")[0]
     assert np.abs(old - new).max() < 1e-4
-    assert "coarser" not in capfd.readouterr().err
+    assert 'layer "out": its weights are exactly the trained ones' in "".join(capfd.readouterr())
 
     before = written(weighted, weights, F32(-1), F32(0.5))
     after = converted(record_file="r.txt")
-    assert models.read_record("r.txt")["out"]["scale_w"][0] > 1.5 / 255
-    assert 'layer "out": the weights of' in "".join(capfd.readouterr())
+    log = "".join(capfd.readouterr())
+    found = re.search(
+        'layer "out": the weights of 2 of 2 channels leave the steps .* by at most ([0-9.]+) steps: .* symmetric',
+        log,
+    )
+    step = 1.5 / 255
+    on_grid = np.clip(np.floor(weights / step + 0.5), -170, 85) * step
+    scale = models.read_record("r.txt")["out"]["scale_w"][0]
+    ints = values(after, data, "weight_quant/AscendWeightQuant")[0]
+    assert step < scale
+    assert np.abs(ints * scale - on_grid).max() / step == pytest.approx(float(found.group(1)), abs=0.006)
+    assert float(found.group(1)) <= 0.5 * 1.01 * scale / step
     old, new = values(before, data, "out")[0], values(after, data, "out")[0]
-    assert np.abs(old - new).max() < 4 * 4 * (1 / 127 / 2) * 1.01
+    assert np.abs(old - new).max() < 4 * 4 * float(found.group(1)) * step
 
 
 def test_record_is_that_of_the_float_graph():
@@ -293,25 +328,42 @@ def test_errors():
 # ---- tf.contrib.quantize ----
 
 
-def contrib_network(x, training):
+def skewed(shape, dtype=tf.float32, partition_info=None):
+    """Weights whose smallest is twice as far from zero as their largest."""
+    fan_in = np.prod(shape[:-1] if shape[-1] > 1 else shape[:2])
+    return (1 + tf.math.log(tf.random.uniform(shape, 1e-3, 1))) * np.sqrt(1.5 / fan_in)
+
+
+def contrib_network(x, training, norm="fused", weights=None):
     from tensorflow.contrib import slim
 
-    normal = dict(is_training=training, decay=0.9, fused=True, scale=True)
-    with slim.arg_scope(
-        [slim.conv2d, slim.separable_conv2d],
-        normalizer_fn=slim.batch_norm,
-        normalizer_params=normal,
-        activation_fn=tf.nn.relu6,
-    ):
-        y = slim.conv2d(x, 32, 3, scope="first")
-        y = slim.separable_conv2d(y, None, 3, depth_multiplier=1, scope="depthwise")
-        y = y + slim.conv2d(y, 32, 1, scope="pointwise")
-        y = slim.conv2d(y, 32, 3, stride=2, scope="strided")
-    y = slim.conv2d(y, 32, 1, scope="plain", activation_fn=tf.nn.relu)
-    return tf.identity(slim.fully_connected(slim.flatten(y), 5, activation_fn=None, scope="fc"), name="out")
+    weights = weights or slim.initializers.xavier_initializer()
+    normal = dict(is_training=training, decay=0.9, fused=norm == "fused", scale=True)
+    normalizer = dict(normalizer_fn=slim.batch_norm, normalizer_params=normal) if norm else {}
+    with slim.arg_scope([slim.conv2d, slim.separable_conv2d, slim.fully_connected], weights_initializer=weights):
+        with slim.arg_scope([slim.conv2d, slim.separable_conv2d], activation_fn=tf.nn.relu6, **normalizer):
+            y = slim.conv2d(x, 32, 3, scope="first")
+            y = slim.separable_conv2d(y, None, 3, depth_multiplier=1, scope="depthwise")
+            y = y + slim.conv2d(y, 32, 1, scope="pointwise")
+            y = slim.conv2d(y, 32, 3, stride=2, scope="strided")
+            y = slim.conv2d(y, 32, 1, scope="plain", activation_fn=tf.nn.relu, normalizer_fn=None)
+        y = slim.fully_connected(slim.flatten(y), 5, activation_fn=None, scope="fc")
+    return tf.identity(y, name="out")
 
 
-def trained(symmetric):
+def layers_network(x, training):
+    """Batch norms of tf.layers, not fused: tf.contrib.quantize leaves them, and what stands before them, alone."""
+    y = x
+    for name in ("one", "two"):
+        y = tf.layers.conv2d(y, 16, 3, padding="same", use_bias=False, name=name)
+        y = tf.layers.batch_normalization(y, training=training, momentum=0.9, fused=False, name=name + "/norm")
+        y = tf.nn.relu6(y, name=name + "/relu6")
+    y = tf.layers.conv2d(y, 16, 3, activation=tf.nn.relu6, name="three")
+    y = tf.layers.conv2d(y, 16, 3, activation=tf.nn.relu6, name="four")
+    return tf.identity(tf.layers.dense(tf.layers.flatten(y), 5, name="fc"), name="out")
+
+
+def trained(build, symmetric=False, delay=0):
     """Trains for some steps, and freezes the evaluation graph."""
     from tensorflow.contrib import quantize
 
@@ -319,14 +371,14 @@ def trained(symmetric):
         create_training = lambda graph: quantize.experimental_create_training_graph(graph, symmetric=True)  # noqa: E731
         create_eval = lambda graph: quantize.experimental_create_eval_graph(graph, symmetric=True)  # noqa: E731
     else:
-        create_training = lambda graph: quantize.create_training_graph(graph, quant_delay=0)  # noqa: E731
+        create_training = lambda graph: quantize.create_training_graph(graph, quant_delay=delay)  # noqa: E731
         create_eval = quantize.create_eval_graph
     labels = np.arange(160) % 5
     data = random(1, 5, 8, 8, 3)[labels] + random(2, 160, 8, 8, 3) / 2  # pictures of five kinds
     with tf.Graph().as_default() as graph:
         v1.set_random_seed(1)
         x = v1.placeholder(tf.float32, [None, 8, 8, 3], name="x")
-        loss = v1.losses.sparse_softmax_cross_entropy(tf.constant(labels), contrib_network(x, True))
+        loss = v1.losses.sparse_softmax_cross_entropy(tf.constant(labels), build(x, True))
         create_training(graph)
         train = [v1.train.AdamOptimizer(0.003).minimize(loss)] + v1.get_collection(v1.GraphKeys.UPDATE_OPS)
         with models.plain_session(graph) as session:
@@ -335,7 +387,7 @@ def trained(symmetric):
                 session.run(train, {x: data})
             v1.train.Saver().save(session, "./model.ckpt")
     with tf.Graph().as_default() as graph:
-        contrib_network(v1.placeholder(tf.float32, [None, 8, 8, 3], name="x"), False)
+        build(v1.placeholder(tf.float32, [None, 8, 8, 3], name="x"), False)
         create_eval(graph)
         with models.plain_session(graph) as session:
             v1.train.Saver().restore(session, "./model.ckpt")
@@ -343,22 +395,59 @@ def trained(symmetric):
     return models.load("qat.pb").as_graph_def(), data
 
 
-CONTRIB_TENSORS = ("first/Relu6", "depthwise/Relu6", "pointwise/Relu6", "add", "strided/Relu6", "plain/Relu", "out")
+CONTRIB_TENSORS = (
+    "first/Relu6",
+    "depthwise/Relu6",
+    "pointwise/Relu6",
+    "add",
+    "strided/Relu6",
+    "plain/Relu",
+    "out",
+)
+CONTRIB = {  # how it is built, how it is trained; how far a layer, and the whole network, may be away, in steps
+    "symmetric": (dict(), dict(symmetric=True), (0.1, 3), 1),
+    "default": (dict(), dict(), (0.6, 3), 1),
+    "late": (dict(), dict(delay=40), (0.6, 3), 1),
+    "not fused": (dict(norm="small"), dict(), (0.6, 3), 1),
+    "no norm": (dict(norm=None), dict(), (0.6, 3), 1),
+    "skewed": (dict(weights=skewed), dict(), (2, 4), 2),
+    "skewed, no norm": (dict(weights=skewed, norm=None), dict(), (2, 4), 2),
+}
+needs_contrib = pytest.mark.skipif(not hasattr(tf, "contrib"), reason="tf.contrib.quantize is in TensorFlow 1 only")
 
 
-@pytest.mark.skipif(not hasattr(tf, "contrib"), reason="tf.contrib.quantize is in TensorFlow 1 only")
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_contrib(symmetric, capfd):
-    """All but the layer that reads the input, which tf.contrib.quantize leaves alone."""
-    before, data = trained(symmetric)
+@needs_contrib
+@pytest.mark.parametrize("case", sorted(CONTRIB))
+def test_contrib(case, capfd):
+    """All but the layer that reads the input, which tf.contrib.quantize leaves alone.
+
+    The outputs have no fake quantization: a step is 1/255 of what the trained graph gives.
+    """
+    how, training, limits, steps = CONTRIB[case]
+    before, data = trained(lambda x, is_training: contrib_network(x, is_training, **how), **training)
     after = converted()
     log = "".join(capfd.readouterr())
-    assert 'layer "first/Conv2D_Fold" stays float: its data is not fake-quantized' in log
+    assert re.search('layer "first/Conv2D(_Fold)?" stays float: its data is not fake-quantized', log)
     assert not any(FAKE.match(op) for op in ops(after))
     assert ops(after).count("AscendDequant") == 5
-    assert ("rounded to coarser steps" in log) != symmetric
+    assert ("leave the steps they were trained on" in log) == (case != "symmetric")
     spans = [(name, np.ptp(values(before, data, name)[0]) / 255) for name in CONTRIB_TENSORS]
-    check_layers(before, after, data, spans, 0.1 if symmetric else 1.5)
+    check_layers(before, after, data, spans, *limits)
     old, new = values(before, data, "out")[0], values(after, data, "out")[0]
-    assert np.abs(old - new).max() < (1 if symmetric else 2) * np.ptp(old) / 255
+    apart = np.abs(old - new).max(1) / (np.ptp(old) / 255)
+    assert apart.max() < steps
+    assert np.mean(apart > 1) < 0.35
     assert np.mean(old.argmax(1) == new.argmax(1)) > 0.99
+
+
+@needs_contrib
+def test_contrib_leaves_norms_alone(capfd):
+    """Layers before such batch norms stay float, and compute what they did; the others are quantized."""
+    before, data = trained(layers_network)
+    after = converted()
+    log = "".join(capfd.readouterr())
+    for name in ("one", "two", "three"):
+        assert 'layer "%s/Conv2D" stays float: its data is not fake-quantized' % name in log
+    assert ops(after).count("AscendDequant") == 2
+    old, new = values(before, data, "out")[0], values(after, data, "out")[0]
+    assert np.abs(old - new).max() < np.ptp(old) / 255
