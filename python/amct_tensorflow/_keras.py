@@ -4,21 +4,27 @@
 The frozen inference graph of the model tells what its layers are, and the core plans the
 retraining on it as on any graph. Here that plan is applied to the Keras layers which made
 the nodes: each becomes an object of a subclass of its own class whose data go through Ulq
-and whose kernel, inside call, reads as ArqRetrain of it. Saving applies the same plan to
-the frozen graph, with the trained values; so what was trained is what is saved.
+and whose kernel, inside call, reads as ArqRetrain of it; what it puts out passes RetrainOutput.
+Saving applies the same plan to the frozen graph, with the trained values; so what was
+trained is what is saved.
 """
 
 import contextlib
+import functools
 import inspect
 import threading
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from . import _core, _freeze, errors
-from ._keras_layer import Clips, clips_layer, fake_weight
+from . import _core, _freeze, _keras_output, errors
+from ._keras_inside import Replaced, attribute, inside
+from ._keras_layer import Clips, clips_layer, fake_weight, output_layer
+from ._keras_output import Ending, Owner, Traced
 from ._ops import tf, v1
 
 _STATE = "_amct_retrained"  # of a layer, in its __dict__: _State
-_thread = threading.local()  # owners: of nodes, while tracing; layer: the one that is called
+_BASE = "_amct_base"  # of a class that is made here: the class of which it is a subclass
+_NORM = "BatchNormalization"
+_thread = threading.local()  # traced: Traced, while tracing
 
 
 class _Place(NamedTuple):
@@ -46,18 +52,13 @@ _KINDS = {
 KINDS_TEXT = ", ".join(sorted(_KINDS))
 
 
-class _State(NamedTuple):
-    """Of a retrained layer."""
+class _State:
+    """Of a retrained layer, or of a batch norm behind one. Keras must not look into it."""
 
-    kind: str
-    clips: Dict[int, Clips]  # by place
-
-
-class Owner(NamedTuple):
-    """Whose call has made a node."""
-
-    layer: Any
-    place: int
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.clips: Dict[int, Clips] = {}  # by place
+        self.outputs: Dict[int, Any] = {}  # by place: RetrainOutput layers
 
 
 class Plan(NamedTuple):
@@ -70,13 +71,18 @@ class Plan(NamedTuple):
     clip_min: float
 
 
+def _base(kind: type) -> type:
+    """The class that Keras or the user has made."""
+    return getattr(kind, _BASE, kind)
+
+
 def _kind(kit: Any, layer: Any) -> Optional[str]:
     """The row of _KINDS of a layer; none for one with a call of its own."""
     if _STATE in layer.__dict__:
         return layer.__dict__[_STATE].kind
     for name in _KINDS:
         known = getattr(kit.layers, name)
-        if isinstance(layer, known) and type(layer).call is known.call:
+        if isinstance(layer, known) and _base(type(layer)).call is known.call:
             return name
     return None
 
@@ -84,33 +90,47 @@ def _kind(kit: Any, layer: Any) -> Optional[str]:
 # ---- the frozen graph, and who made its nodes ----
 
 
-def trace(model: Any) -> Tuple[_freeze.Frozen, Dict[str, Owner]]:
+def trace(model: Any) -> Traced:
     """The frozen float graph of a model, and the owners of nodes that can be retrained."""
     kit = _freeze.keras_of(model)
     if kit.__name__ == "keras" and kit.backend.backend() != "tensorflow":
         raise errors.UnsupportedError(
             "Keras runs on {}, not on TensorFlow".format(kit.backend.backend())
         )
-    kinds = [(layer, _kind(kit, layer)) for layer in _freeze.flat_layers(model)]
-    plain = [(layer, kind) for layer, kind in kinds if kind and _STATE not in layer.__dict__]
-    owners: Dict[str, Owner] = {}
-    _thread.owners = owners
+    layers = _freeze.flat_layers(model)
+    kinds = [(layer, _kind(kit, layer)) for layer in layers]
+    forms = [(layer, _retrained(type(layer), kind)) for layer, kind in kinds if kind in _KINDS]
+    norm = kit.layers.BatchNormalization
+    forms += [
+        (layer, _noted(_base(type(layer))))
+        for layer in layers
+        if isinstance(layer, norm) and _base(type(layer)).call is norm.call
+    ]
+    traced = Traced(None, {}, {})
+    _thread.traced = traced
     try:
-        with _freeze.swapped((layer, _retrained(type(layer), kind)) for layer, kind in plain):
-            frozen = _freeze.freeze_keras(model)
+        with _freeze.swapped(forms):
+            return traced._replace(frozen=_freeze.freeze_keras(model))
     finally:
-        _thread.owners = None
-    return frozen, owners
+        _thread.traced = None
 
 
 def _note(layer: Any, kind: str, inputs: Any, arguments: Any, keywords: Any, plain: Any) -> Any:
+    traced = _thread.traced
     graph = v1.get_default_graph()
     before = len(graph.get_operations())
-    outputs = plain(layer, inputs, *arguments, **keywords)
+    last = Owner(layer, len(_KINDS[kind]) - 1)
+
+    def end(activation: Any, x: Any) -> Any:
+        traced.ends[x.op.name] = last
+        return x if activation is None else activation(x)
+
+    with inside(layer, {"activation": lambda activation: functools.partial(end, activation)}):
+        outputs = plain(layer, inputs, *arguments, **keywords)
     for op in graph.get_operations()[before:]:
         for i, place in enumerate(_KINDS[kind]):
             if op.type in place.ops:
-                _thread.owners[op.name] = Owner(layer, i)
+                traced.owners[op.name] = Owner(layer, i)
     return outputs
 
 
@@ -119,77 +139,99 @@ def _note(layer: Any, kind: str, inputs: Any, arguments: Any, keywords: Any, pla
 _classes: Dict[Tuple[type, str], type] = {}
 
 
-def _retrained(kind: type, name: str) -> type:
-    """A subclass of a Keras layer's class. Objects without state act as the class does."""
+def _subclass(kind: type, name: str, members: Dict[str, Any]) -> type:
+    """Made once. Keras takes it for the class itself."""
     if (kind, name) not in _classes:
-        members = {"call": _call_of(kind, name), "__module__": kind.__module__}
-        for i, place in enumerate(_KINDS[name]):
-            for attribute in place.kernels:
-                members[attribute] = _kernel(kind, attribute, i)
+        members = dict(members, __module__=kind.__module__, **{_BASE: kind})
         _classes[kind, name] = type(kind.__name__, (kind,), members)
     return _classes[kind, name]
 
 
+def _retrained(kind: type, name: str) -> type:
+    """A subclass of a Keras layer's class. Objects without state act as the class does."""
+    base = _base(kind)
+    if name == _NORM:
+        return _subclass(base, name, {"call": _call_of_norm(base)})
+    members = {"call": _call_of(base, name)}
+    for place in _KINDS[name]:
+        members.update((kernel, attribute(base, kernel)) for kernel in place.kernels)
+    if _KINDS[name][0].kernels:
+        others = ("activation", "use_bias", "bias")
+        members.update((other, attribute(base, other)) for other in others)
+    return _subclass(base, name, members)
+
+
+def _noted(kind: type) -> type:
+    """A batch norm whose outputs are noted while tracing."""
+
+    def __call__(self: Any, *arguments: Any, **keywords: Any) -> Any:
+        outputs = kind.__call__(self, *arguments, **keywords)
+        _thread.traced.ends[outputs.op.name] = Owner(self, 0)
+        return outputs
+
+    return _subclass(kind, "noted", {"__call__": __call__})
+
+
+def _signed_as(call: Any, original: Any) -> Any:
+    """Keras looks at signatures."""
+    plain: Any = tf.autograph.experimental.do_not_convert(call)
+    plain.__signature__ = inspect.signature(original)
+    return plain
+
+
 def _call_of(kind: Any, name: str) -> Any:
     def call(self: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
-        if getattr(_thread, "owners", None) is not None:
+        if getattr(_thread, "traced", None) is not None:
             return _note(self, name, inputs, arguments, keywords, kind.call)
         state = self.__dict__.get(_STATE)
         if not state:
             return kind.call(self, inputs, *arguments, **keywords)
-        with _kernels_of(self):
+        with inside(self, _replaced(state)):
             if name == "SeparableConv2D":
-                return _separable(self, state.clips, inputs)
-            return kind.call(self, state.clips[0](inputs), *arguments, **keywords)
+                return _separable(self, state, inputs)
+            outputs = kind.call(self, state.clips[0](inputs), *arguments, **keywords)
+        return outputs if _KINDS[name][0].kernels else _put_out(state, 0, outputs)
 
-    plain: Any = tf.autograph.experimental.do_not_convert(call)
-    plain.__signature__ = inspect.signature(kind.call)  # Keras looks at it
-    return plain
-
-
-@contextlib.contextmanager
-def _kernels_of(layer: Any) -> Iterator[None]:
-    before = getattr(_thread, "layer", None)
-    _thread.layer = layer
-    try:
-        yield
-    finally:
-        _thread.layer = before
+    return _signed_as(call, kind.call)
 
 
-def _kernel(kind: type, attribute: str, place: int) -> property:
-    """Reads as fake-quantized inside the layer's own call, as the variable elsewhere."""
-    inherited = getattr(kind, attribute, None)
-
-    def read(self: Any) -> Any:
-        if isinstance(inherited, property):
-            value = inherited.fget(self)  # type: ignore[misc]
-        elif attribute in self.__dict__:
-            value = self.__dict__[attribute]
-        else:
-            raise AttributeError(attribute)
+def _call_of_norm(kind: Any) -> Any:
+    def call(self: Any, inputs: Any, *arguments: Any, **keywords: Any) -> Any:
+        outputs = kind.call(self, inputs, *arguments, **keywords)
         state = self.__dict__.get(_STATE)
-        if getattr(_thread, "layer", None) is not self or place not in state.clips:
-            return value
-        weight = state.clips[place].plan.weight
-        return value if weight is None else fake_weight(tf.convert_to_tensor(value), weight)
+        return _put_out(state, 0, outputs) if state else outputs
 
-    def write(self: Any, value: Any) -> None:
-        if isinstance(inherited, property) and inherited.fset is not None:
-            inherited.fset(self, value)
-        else:
-            self.__dict__[attribute] = value
-
-    return property(read, write)
+    return _signed_as(call, kind.call)
 
 
-def _separable(layer: Any, clips: Dict[int, Clips], x: Any) -> Any:
+def _put_out(state: _State, place: int, x: Any) -> Any:
+    return state.outputs[place](x) if place in state.outputs else x
+
+
+def _replaced(state: _State) -> Replaced:
+    """What attributes are inside a layer's call."""
+    found: Replaced = {}
+    for i, clips in state.clips.items():
+        if clips.plan.weight is not None:
+            kernel = functools.partial(_fake_kernel, clips.plan.weight)
+            found.update((name, kernel) for name in _KINDS[state.kind][i].kernels)
+    output = state.outputs.get(len(_KINDS[state.kind]) - 1)
+    if output is not None:
+        found.update(_keras_output.replaced_by(output))
+    return found
+
+
+def _fake_kernel(attributes: Dict[str, Any], value: Any) -> Any:
+    return fake_weight(tf.convert_to_tensor(value), attributes)
+
+
+def _separable(layer: Any, state: _State, x: Any) -> Any:
     """SeparableConv2D as its two convolutions: what lies between is quantized as well."""
     first = layer.data_format == "channels_first"
     data_format = "NCHW" if first else "NHWC"
     strides = (1, 1) + tuple(layer.strides) if first else (1,) + tuple(layer.strides) + (1,)
-    if 0 in clips:
-        x = clips[0](x)
+    if 0 in state.clips:
+        x = state.clips[0](x)
     x = tf.nn.depthwise_conv2d(
         x,
         tf.convert_to_tensor(layer.depthwise_kernel),
@@ -198,8 +240,9 @@ def _separable(layer: Any, clips: Dict[int, Clips], x: Any) -> Any:
         data_format,
         layer.dilation_rate,
     )
-    if 1 in clips:
-        x = clips[1](x)
+    x = _put_out(state, 0, x)
+    if 1 in state.clips:
+        x = state.clips[1](x)
     kernel = tf.convert_to_tensor(layer.pointwise_kernel)
     x = tf.nn.conv2d(x, kernel, 1, "VALID", data_format)
     if layer.use_bias:
@@ -279,7 +322,7 @@ def _agree(one: Plan, other: Plan) -> bool:
     return weights[0] == weights[1] and data[0] == data[1] and clips[0] == clips[1]
 
 
-def apply(model: Any, planned: List[Tuple[Owner, Plan]]) -> List[Any]:
+def apply(model: Any, planned: List[Tuple[Owner, Plan]], endings: List[Ending]) -> List[Any]:
     """Turns the layers into their retrained forms. Returns the variables of their clips."""
     kit = _freeze.keras_of(model)
     first = next(iter(model.variables), None)
@@ -294,12 +337,30 @@ def apply(model: Any, planned: List[Tuple[Owner, Plan]]) -> List[Any]:
             with _scope_of(kit, layer, clips):
                 clips.make_variables()
         _attach(layer, clips)
-        if _STATE not in layer.__dict__:
-            layer.__dict__[_STATE] = _State(kind, {})
-            layer.__class__ = _retrained(type(layer), kind)
-        layer.__dict__[_STATE].clips[owner.place] = clips
+        _state_of(layer, kind).clips[owner.place] = clips
         added += [clips.clip_max, clips.clip_min]
+    for ending in endings:
+        _put_ending(kit, ending)
     return added
+
+
+def _state_of(layer: Any, kind: str) -> _State:
+    """Of a layer, which is turned with it."""
+    if _STATE not in layer.__dict__:
+        layer.__dict__[_STATE] = _State(kind)
+        layer.__class__ = _retrained(type(layer), kind)
+    state: _State = layer.__dict__[_STATE]
+    return state
+
+
+def _put_ending(kit: Any, ending: Ending) -> None:
+    source: _State = ending.source.layer.__dict__[_STATE]
+    kernels = _KINDS[source.kind][ending.source.place].kernels
+    kernel = next((name for name in kernels if hasattr(ending.source.layer, name)), None)
+    clips = source.clips[ending.source.place]
+    inputs = functools.partial(_keras_output.inputs_of, ending, kernel, clips)
+    state = source if ending.norm is None else _state_of(ending.norm, _NORM)
+    state.outputs[ending.at.place] = output_layer(kit)(ending, inputs)
 
 
 @contextlib.contextmanager

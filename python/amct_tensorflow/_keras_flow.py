@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from typing import Any, List, NamedTuple, Optional
 
-from . import _core, _files, _freeze, _keras, _live, errors
+from . import _core, _files, _freeze, _keras, _keras_output, _live, errors
 from ._ops import tf, v1
 
 
@@ -33,10 +33,10 @@ def is_model(value: Any) -> bool:
 def create_config(config_file: str, model: Any, config_defination: Optional[str]) -> None:
     """Writes the configuration, without layers that Keras cannot retrain."""
     _refuse_retrained(model)
-    frozen, owners = _keras.trace(model)
-    source = frozen.definition.SerializeToString()
+    traced = _keras.trace(model)
+    source = traced.frozen.definition.SerializeToString()
     layers = [layer["name"] for layer in _core.inspect_model(source)["layers"]]
-    strange = [name for name in layers if name not in owners]
+    strange = [name for name in layers if name not in traced.owners]
     for name in strange:
         _warn(
             "create_quant_retrain_config",
@@ -71,14 +71,15 @@ def _refuse_retrained(model: Any) -> None:
 def create_model(model: Any, config_file: str, record_file: str) -> List[Any]:
     """Edits the model's layers, in place. Returns the variables of the clips."""
     _refuse_retrained(model)
-    frozen, owners = _keras.trace(model)
-    source = frozen.definition.SerializeToString()
+    traced = _keras.trace(model)
+    source = traced.frozen.definition.SerializeToString()
     edits = _core.create_quant_retrain_model(source, config_file, None)
-    planned = _keras.check_plans(_keras.plans_of(edits), owners)
+    planned = _keras.check_plans(_keras.plans_of(edits), traced.owners)
+    endings = _keras_output.endings(_keras_output.plans_of(edits), traced)
     with open(config_file, "rb") as file:
         config = file.read()
     _core.create_quant_retrain_model(source, config_file, record_file)  # begins the record
-    added = _keras.apply(model, planned)
+    added = _keras.apply(model, planned, endings)
     _retrainings[model] = _Retraining(config, os.path.abspath(record_file))
     if _keras.forget_compilation(model):
         _warn(
@@ -97,23 +98,23 @@ def freeze_retrained(model: Any, pb_model: str) -> List[str]:
         )
     retraining = _retrainings[model]
     _freeze.settle_replicas(model)
-    frozen, owners = _keras.trace(model)
+    traced = _keras.trace(model)
     with tempfile.TemporaryDirectory() as folder:
         config_file = os.path.join(folder, "retrain.json")
         with open(config_file, "wb") as file:
             file.write(retraining.config)
         edits = _core.create_quant_retrain_model(
-            frozen.definition.SerializeToString(), config_file, retraining.record_file
+            traced.frozen.definition.SerializeToString(), config_file, retraining.record_file
         )
     graph = tf.Graph()
     with graph.as_default():
-        tf.graph_util.import_graph_def(frozen.definition, name="")
-    added = _live.apply(graph, [_trained(edit, owners) for edit in edits])
+        tf.graph_util.import_graph_def(traced.frozen.definition, name="")
+    added = _live.apply(graph, [_trained(edit, traced.owners) for edit in edits])
     with v1.Session(graph=graph) as session:
         session.run(next(op for op in added.operations if op.type == "RetrainRecord"))
-    definition = _freeze.only(graph.as_graph_def(), frozen.outputs)
+    definition = _freeze.only(graph.as_graph_def(), traced.frozen.outputs)
     _files.write(pb_model, definition.SerializeToString(deterministic=True))
-    return frozen.outputs
+    return traced.frozen.outputs
 
 
 def _trained(edit: _core.Edit, owners: Any) -> _core.Edit:

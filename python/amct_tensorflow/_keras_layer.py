@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fake quantization in TensorFlow 2, eager and in functions, and the Keras layer of clips.
+"""Fake quantization in TensorFlow 2, eager and in functions, and Keras layers that do it.
 
 The kernels are those of graphs. The search for the first clips, which a graph keeps in the
 kernel of UlqGrad, is kept in a variable here: checkpoints hold it, and replicas agree on it.
 """
 
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 from . import errors
 from ._ops import library, tf, v1
@@ -70,6 +70,16 @@ def fake_data(x: Any, clip_max: Any, clip_min: Any, attributes: Dict[str, Any]) 
     return forward(x, clip_max, clip_min)
 
 
+def whole_output(x: Any, inputs: List[Any], attributes: Dict[str, Any]) -> Any:
+    """RetrainOutput; the gradient goes straight through."""
+
+    @tf.custom_gradient
+    def forward(x: Any) -> Any:
+        return _op("retrain_output")(x=x, inputs=inputs, **attributes), lambda dy: dy
+
+    return forward(x)
+
+
 def refuse_xla(layer: str) -> None:
     """UnsupportedError inside a function that XLA compiles."""
     graph = v1.get_default_graph()
@@ -90,6 +100,41 @@ def clips_layer(kit: Any) -> Any:
     if kit.__name__ not in _classes:
         _classes[kit.__name__] = _make(kit)
     return _classes[kit.__name__]
+
+
+def output_layer(kit: Any) -> Any:
+    """The class of layers of outputs, of keras or of tf_keras."""
+    name = kit.__name__ + "/output"
+    if name not in _classes:
+        _classes[name] = _make_output(kit)
+    return _classes[name]
+
+
+def _make_output(kit: Any) -> type:
+    class RetrainOutput(kit.layers.Layer):  # type: ignore[misc, name-defined]
+        """What a retrained layer puts out, in inference as the saved model has it.
+
+        Nothing may track it: the variables are those of the layers that it stands behind.
+        """
+
+        def __init__(self, ending: Any, inputs: Callable[[], List[Any]]) -> None:
+            super().__init__(dtype="float32")
+            self.__dict__["ending"] = ending
+            self.__dict__["inputs_now"] = inputs
+            self.built = True
+
+        @tf.autograph.experimental.do_not_convert
+        def call(self, x: Any, training: Any = None) -> Any:
+            """In training, what it gets."""
+            if training:
+                return x
+            return whole_output(x, self.inputs_now(), self.ending.plan.attributes)
+
+        def compute_output_shape(self, input_shape: Any) -> Any:
+            """That of the data."""
+            return input_shape
+
+    return RetrainOutput
 
 
 def _make(kit: Any) -> type:
