@@ -4,9 +4,9 @@
 The frozen inference graph of the model tells what its layers are, and the core plans the
 retraining on it as on any graph. Here that plan is applied to the Keras layers which made
 the nodes: each becomes an object of a subclass of its own class whose data go through Ulq
-and whose kernel, inside call, reads as ArqRetrain of it; what it puts out passes RetrainOutput.
-Saving applies the same plan to the frozen graph, with the trained values; so what was
-trained is what is saved.
+and whose kernel, inside call, reads as ArqRetrain of it. In inference what it puts out
+goes through RetrainOutput (_keras_output.py). Saving applies the same plan to the frozen
+graph, with the trained values; so what was trained is what is saved.
 """
 
 import contextlib
@@ -71,7 +71,7 @@ class Plan(NamedTuple):
     clip_min: float
 
 
-def _base(kind: type) -> type:
+def _base(kind: Any) -> Any:
     """The class that Keras or the user has made."""
     return getattr(kind, _BASE, kind)
 

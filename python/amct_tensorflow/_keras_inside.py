@@ -3,17 +3,18 @@
 
 import contextlib
 import threading
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 Replaced = Dict[str, Callable[[Any], Any]]  # by attribute: what its value becomes
 
 _thread = threading.local()  # call: the layer that is called, and what is replaced there
+_NO_CALL: Tuple[Any, Replaced] = (None, {})
 
 
 @contextlib.contextmanager
 def inside(layer: Any, replaced: Replaced) -> Iterator[None]:
     """The call of a layer whose class has the attributes as `attribute` makes them."""
-    before = getattr(_thread, "call", (None, {}))
+    before = getattr(_thread, "call", _NO_CALL)
     _thread.call = (layer, replaced)
     try:
         yield
@@ -38,7 +39,7 @@ def attribute(kind: type, name: str) -> property:
             value = self.__dict__[name]
         else:
             raise AttributeError(name)
-        layer, replaced = getattr(_thread, "call", (None, {}))
+        layer, replaced = getattr(_thread, "call", _NO_CALL)
         return replaced[name](value) if layer is self and name in replaced else value
 
     def write(self: Any, value: Any) -> None:

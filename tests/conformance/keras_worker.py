@@ -78,7 +78,18 @@ def loop(strategy, model, optimizer, loss, data):
     return float(last)
 
 
-def main():
+def inference_apart(model, x):
+    """What the model predicts on the replicas, and the saved pb, apart at most."""
+    graph_def = tf.compat.v1.GraphDef.FromString(open("model_quantized.pb", "rb").read())
+    with tf.Graph().as_default() as graph:
+        tf.graph_util.import_graph_def(graph_def, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        deployed = session.run("logits:0", {"image:0": x})
+    found = model.predict(x, batch_size=BATCH, verbose=0)
+    return float(np.abs(found - deployed).max() / np.abs(deployed).max())
+
+
+def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("kit")
     parser.add_argument("mode")
@@ -88,7 +99,11 @@ def main():
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--resume")
     parser.add_argument("--loop", action="store_true", help="a loop instead of fit()")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse()
     strategy = strategy_of(arguments.mode)
     kit = importlib.import_module(arguments.kit)
     import amct_tensorflow as amct
@@ -122,10 +137,12 @@ def main():
     else:
         last = model.fit(data, epochs=1, verbose=0, shuffle=False).history["loss"][-1]
     path = checkpoint.write("checkpoint")
+    outputs = None
     if arguments.first + arguments.steps >= arguments.batches:
         outputs = amct.freeze_quant_retrain_model(model, "retrained.pb")
         amct.save_quant_retrain_model("retrained.pb", outputs, "record.txt", "model")
     result = {
+        "apart": inference_apart(model, x) if arguments.mode == "mirrored" and outputs else None,
         "loss": last,
         "replicas": strategy.num_replicas_in_sync,
         "checkpoint": os.path.abspath(path),

@@ -70,6 +70,7 @@ def test_two_replicas(kit):
     (whole,) = results([start(kit, "mirrored", "whole")], ["whole"])
     assert whole["replicas"] == 2
     check_agreement([whole])
+    assert whole["apart"] < 1e-4  # predict on the replicas, and the saved pb
     assert whole["calibration"][0][0][0] == 3
     if kit == "tf_keras":
         return
