@@ -262,11 +262,17 @@ def measure(command, folder, turns=3):
 
 
 def work_pictures(folder, count):
-    """The pictures of the scenario as a file."""
+    """The pictures of the scenario as a file; and as files of bytes, value / 128 - 1, in a folder."""
     import networks
     import numpy as np
+    import tensorflow as tf
 
-    np.save(os.path.join(folder, "pictures{}.npy".format(count)), networks.pictures(count))
+    pictures = networks.pictures(count)
+    path = os.path.join(folder, "pictures{}".format(count))
+    np.save(path + ".npy", pictures)
+    os.makedirs(path, exist_ok=True)
+    for i, picture in enumerate(((pictures + 1) * 128).astype(np.uint8)):
+        Path(path, "{:03}.png".format(i)).write_bytes(tf.io.encode_png(picture, compression=1).numpy())
     return {}
 
 
@@ -352,18 +358,16 @@ def step_cli(folder):
 
 
 def step_calibrate(folder):
-    """AMCT_BENCH_CLI and AMCT_BENCH_INFER name programs, AMCT_ENGINE_DIR folders of packages, AMCT_BENCH_NNCF a Python that has NNCF."""
+    """AMCT_BENCH_CLI and AMCT_BENCH_INFER name programs, AMCT_ENGINE_DIR folders of packages; what is measured beside it: peers.py."""
+    import peers
+
     program, infer = (os.path.abspath(os.environ[name]) for name in ("AMCT_BENCH_CLI", "AMCT_BENCH_INFER"))
     for pictures in (32, 128):
         in_process(folder, "pictures", pictures)
         data = "pictures{}.npy".format(pictures)
         label = ", {} pictures".format(pictures)
-        peer = None
-        if os.environ.get("AMCT_BENCH_NNCF"):
-            peer, busy, peak = measure([os.environ["AMCT_BENCH_NNCF"], str(HERE / "peer_nncf.py"), "model.pb", data], folder)
-            yield "NNCF, whole process" + label, peer, "s", None
-            yield "NNCF, processor time" + label, busy, "s", None
-            yield "NNCF, peak memory" + label, peak, "MiB", None
+        others = []
+        yield from peers.rows(measure, folder, data, label, others)
         for engine in ("openvino", "tensorflow"):
             name = "{}{}".format(engine, label)
             plain = measure([infer, engine, "model.pb", networks_input(), "logits", data, str(BATCH)], folder)
@@ -373,11 +377,16 @@ def step_calibrate(folder):
                 folder,
             )
             yield "plain inference, " + name, plain[0], "s", None
-            yield "amct calibrate, " + name, whole[0], "s", None if peer is None or engine != "openvino" else peer / 3
+            yield "amct calibrate, " + name, whole[0], "s", min(others) / 3 if others and engine == "openvino" else None
             yield "amct calibrate / plain, " + name, whole[0] / plain[0], "x", 1.3
             yield "processor time of calibrate / plain, " + name, whole[1] / plain[1], "x", None
             yield "peak memory of plain inference, " + name, plain[2], "MiB", None
             yield "peak memory of amct calibrate, " + name, whole[2], "MiB", 160 if engine == "openvino" else None
+    command = [program, "calibrate", "--model", "model.pb", "--outputs", "logits", "--data", "pictures32.npy"]
+    whole = measure(command + ["--save_path", "cli", "--engine", "openvino", "--preset", "accurate"], folder)
+    yield "amct calibrate --preset accurate, openvino, 32 pictures", whole[0], "s", None
+    yield "processor time of it", whole[1], "s", None
+    yield "peak memory of it", whole[2], "MiB", None
 
 
 def networks_input():

@@ -239,12 +239,14 @@ def npy_of(shape: str, values: int, descr: str = "<f4", version: int = 1) -> byt
     return b"\x93NUMPY" + bytes([version, 0]) + size + head.encode() + bytes(4 * values)
 
 
-def npz_of(arrays: Dict[str, bytes]) -> bytes:
-    """An archive, as numpy.savez writes it."""
+def npz_of(arrays: Dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
+    """An archive, as numpy.savez writes it, or savez_compressed."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w") as archive:
         for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as file:
+            entry = zipfile.ZipInfo(name + ".npy")
+            entry.compress_type = method
+            with archive.open(entry, "w", force_zip64=True) as file:
                 file.write(array)
     return made.getvalue()
 
@@ -258,6 +260,7 @@ def arrays() -> Dict[str, bytes]:
         "arrays/seed_short": npy_of("(9, 9)", 6),
         "arrays/seed_npz": npz_of({"x": npy_of("(3, 2)", 6)}),
         "arrays/seed_npz_two": npz_of({"y": npy_of("(2,)", 2), "x": npy_of("(3, 1, 2)", 6)}),
+        "arrays/seed_npz_packed": npz_of({"x": npy_of("(30, 2)", 60)}, zipfile.ZIP_DEFLATED),
     }
 
 

@@ -3,7 +3,7 @@
 #ifndef AMCT_COLUMNS_H
 #define AMCT_COLUMNS_H
 
-#include "data/formats.h"
+#include "data/inflate.h"
 
 /* The samples of one input. */
 typedef struct amct_column {
@@ -12,6 +12,8 @@ typedef struct amct_column {
   int64_t *ends; /* samples up to and with block i */
   uint64_t row_bytes;
   size_t row_values;
+  amct_inflater *inflater; /* of the compressed block that was read last */
+  const amct_block *inflated;
   void *memory; /* what the last read filled */
   uint64_t capacity;
 } amct_column;

@@ -127,6 +127,7 @@ void amct_data_close(amct_data *d) {
   if (!d) return;
   for (size_t i = 0; d->columns && i < d->ports; i++) {
     AMCT_VEC_FREE(&d->columns[i].blocks);
+    amct_inflater_close(d->columns[i].inflater);
     amct_free(d->columns[i].ends);
     amct_free(d->columns[i].memory);
   }
@@ -188,14 +189,34 @@ static amct_status read_at(int fd, const amct_block *block, void *to, uint64_t b
   return AMCT_OK;
 }
 
-static amct_status read_rows(const amct_column *c, size_t block_at, int64_t first,
-                             int64_t rows, void *to, amct_error *err) {
-  const amct_block *block = &c->blocks.at[block_at];
+static amct_status read_file(const amct_block *block, void *to, uint64_t bytes,
+                             uint64_t offset, amct_error *err) {
   const int fd = open(block->path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return amct_fail_io(err, block->path, errno);
-  amct_status status = read_at(fd, block, to, (uint64_t)rows * c->row_bytes,
-                               block->offset + (uint64_t)first * c->row_bytes, err);
+  const amct_status status = read_at(fd, block, to, bytes, offset, err);
   close(fd);
+  return status;
+}
+
+static amct_status read_packed(amct_column *c, const amct_block *block, void *to,
+                               uint64_t bytes, uint64_t offset, amct_error *err) {
+  if (c->inflated != block) {
+    amct_inflater_close(c->inflater);
+    c->inflated = NULL;
+    AMCT_TRY(amct_inflater_open(&c->inflater, block, err));
+    c->inflated = block;
+  }
+  return amct_inflater_read(c->inflater, offset, to, bytes, err);
+}
+
+static amct_status read_rows(amct_column *c, size_t block_at, int64_t first, int64_t rows,
+                             void *to, amct_error *err) {
+  const amct_block *block = &c->blocks.at[block_at];
+  const uint64_t bytes = (uint64_t)rows * c->row_bytes;
+  const uint64_t offset = block->offset + (uint64_t)first * c->row_bytes;
+  const amct_status status = block->packed.bytes
+                                 ? read_packed(c, block, to, bytes, offset, err)
+                                 : read_file(block, to, bytes, offset, err);
   if (status != AMCT_OK || c->port->dtype != AMCT_DTYPE_FLOAT) return status;
   const size_t count = (size_t)rows * c->row_values;
   const size_t bad = amct_find_not_finite(to, count);

@@ -7,7 +7,7 @@ static amct_status read_npy(amct_blocks *blocks, const char *path, const amct_po
   amct_file file = {0};
   (void)port, (void)arena;
   AMCT_TRY(amct_file_open(&file, path, err));
-  const amct_status status = amct_npy_head(&block, file.bytes, err);
+  const amct_status status = amct_npy_head(&block, file.bytes, file.bytes.size, err);
   amct_file_close(&file);
   AMCT_TRY(status);
   return AMCT_VEC_PUSH(blocks, block) ? AMCT_OK : amct_fail_memory(err);
@@ -44,7 +44,11 @@ static amct_status read_bin(amct_blocks *blocks, const char *path, const amct_po
         "%s: %llu bytes are no whole number of samples of input \"%s\", %llu "
         "bytes each",
         path, (unsigned long long)bytes, port->name, (unsigned long long)each);
-  amct_block block = {path, "", 0, bytes, port->dtype, port->shape};
+  amct_block block = {.path = path,
+                      .entry = "",
+                      .bytes = bytes,
+                      .dtype = port->dtype,
+                      .shape = port->shape};
   block.shape.dims[0] = (int64_t)(bytes / each);
   return AMCT_VEC_PUSH(blocks, block) ? AMCT_OK : amct_fail_memory(err);
 }

@@ -108,7 +108,8 @@ static amct_status read_dictionary(amct_block *block, amct_slice head, amct_erro
   return AMCT_OK;
 }
 
-amct_status amct_npy_head(amct_block *block, amct_slice npy, amct_error *err) {
+amct_status amct_npy_head(amct_block *block, amct_slice npy, uint64_t whole,
+                          amct_error *err) {
   static const char k_magic[] = "\x93NUMPY";
   if (npy.size < 10 || memcmp(npy.data, k_magic, MAGIC_BYTES) != 0)
     return fail_block(block, AMCT_BAD_FORMAT, "not an array of NumPy", err);
@@ -123,9 +124,10 @@ amct_status amct_npy_head(amct_block *block, amct_slice npy, amct_error *err) {
     return fail_block(block, AMCT_BAD_FORMAT, "its head is cut off", err);
   AMCT_TRY(read_dictionary(block, (amct_slice){npy.data + before, size}, err));
   block->offset += before + size;
-  if (block->bytes <= npy.size - before - size) return AMCT_OK;
+  if (block->bytes <= whole - before - size) return AMCT_OK;
   return amct_fail(err, AMCT_BAD_FORMAT, NULL,
-                   "%s%s%s: %zu bytes of values where its head speaks of %llu",
+                   "%s%s%s: %llu bytes of values where its head speaks of %llu",
                    block->path, *block->entry ? ": " : "", block->entry,
-                   npy.size - before - size, (unsigned long long)block->bytes);
+                   (unsigned long long)(whole - before - size),
+                   (unsigned long long)block->bytes);
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* .npz: a zip archive of .npy files. Read from its central directory; stored entries
- * only, as numpy.savez writes them. */
-#include "data/formats.h"
+/* .npz: a zip archive of .npy files. Read from its central directory; entries as they
+ * are, as numpy.savez writes them, or deflated, as savez_compressed does. */
+#include "data/inflate.h"
+
+#include "base/alloc.h"
 
 enum {
   END_BYTES = 22,
@@ -16,6 +18,9 @@ enum {
   ENTRY_MARK = 0x02014b50,
   LOCAL_MARK = 0x04034b50,
   ZIP64_EXTRA = 1,
+  ENCRYPTED = 1,
+  STORED = 0,
+  DEFLATED = 8,
 };
 
 /* Little-endian numbers at a place that the caller has checked. */
@@ -37,7 +42,7 @@ typedef struct directory {
 
 typedef struct entry {
   amct_slice name;
-  uint32_t method;
+  uint32_t flags, method, crc;
   uint64_t packed, size, local;
 } entry;
 
@@ -92,7 +97,9 @@ static bool read_entry(const directory *d, uint64_t *at, entry *e) {
   const size_t name = get16(from + 28), extra = get16(from + 30);
   const size_t comment = get16(from + 32);
   if (!holds(d->zip, *at + ENTRY_BYTES, name + extra + comment)) return false;
+  e->flags = get16(from + 8);
   e->method = get16(from + 10);
+  e->crc = get32(from + 16);
   e->packed = get32(from + 20);
   e->size = get32(from + 24);
   e->local = get32(from + 42);
@@ -107,12 +114,50 @@ static bool find_content(const directory *d, const entry *e, uint64_t *offset) {
   const uint8_t *local = d->zip.data + e->local;
   if (get32(local) != LOCAL_MARK) return false;
   *offset = e->local + LOCAL_BYTES + get16(local + 26) + get16(local + 28);
-  return holds(d->zip, *offset, e->size);
+  return holds(d->zip, *offset, e->method == STORED ? e->size : e->packed);
 }
 
 static amct_status fail_zip(const char *path, amct_error *err) {
   return amct_fail(err, AMCT_BAD_FORMAT, NULL, "%s: not an archive of NumPy, or cut off",
                    path);
+}
+
+static amct_status check_method(const char *path, const amct_block *block, const entry *e,
+                                amct_error *err) {
+  if (e->flags & ENCRYPTED)
+    return amct_fail(err, AMCT_UNSUPPORTED, NULL, "%s: %s: encrypted", path,
+                     block->entry);
+  if (e->method == STORED || e->method == DEFLATED) return AMCT_OK;
+  return amct_fail(err, AMCT_UNSUPPORTED, NULL,
+                   "%s: %s: compressed in a way (%u) that is not numpy's: write it with "
+                   "numpy.savez or savez_compressed",
+                   path, block->entry, e->method);
+}
+
+static amct_status read_packed_head(amct_block *block, uint8_t *head, amct_error *err) {
+  amct_inflater *inflater = NULL;
+  const uint64_t size = block->packed.size;
+  const size_t bytes = size < AMCT_NPY_HEAD_BYTES ? (size_t)size : AMCT_NPY_HEAD_BYTES;
+  amct_status status = amct_inflater_open(&inflater, block, err);
+  if (status == AMCT_OK) status = amct_inflater_read(inflater, 0, head, bytes, err);
+  if (status == AMCT_OK)
+    status = amct_npy_head(block, (amct_slice){head, bytes}, size, err);
+  amct_inflater_close(inflater);
+  return status;
+}
+
+static amct_status read_head(amct_block *block, const directory *d, const entry *e,
+                             amct_error *err) {
+  if (e->method == STORED)
+    return amct_npy_head(block, (amct_slice){d->zip.data + block->offset, e->size},
+                         e->size, err);
+  block->packed = (amct_packed){block->offset, e->packed, e->size, e->crc};
+  block->offset = 0;
+  uint8_t *head = amct_alloc(AMCT_NPY_HEAD_BYTES);
+  const amct_status status =
+      head ? read_packed_head(block, head, err) : amct_fail_memory(err);
+  amct_free(head);
+  return status;
 }
 
 static amct_status add_entry(amct_blocks *blocks, const char *path, const directory *d,
@@ -126,13 +171,9 @@ static amct_status add_entry(amct_blocks *blocks, const char *path, const direct
   amct_block block = {.path = path};
   block.entry = amct_arena_text(arena, (const char *)e->name.data, e->name.size - suffix);
   if (!block.entry) return amct_fail_memory(err);
-  if (e->method != 0)
-    return amct_fail(err, AMCT_UNSUPPORTED, NULL,
-                     "%s: %s: compressed: write it with numpy.savez, not with "
-                     "savez_compressed",
-                     path, block.entry);
+  AMCT_TRY(check_method(path, &block, e, err));
   if (!find_content(d, e, &block.offset)) return fail_zip(path, err);
-  AMCT_TRY(amct_npy_head(&block, (amct_slice){d->zip.data + block.offset, e->size}, err));
+  AMCT_TRY(read_head(&block, d, e, err));
   return AMCT_VEC_PUSH(blocks, block) ? AMCT_OK : amct_fail_memory(err);
 }
 

@@ -33,7 +33,7 @@ static void write_file(const char *path, const uint8_t *data, size_t size) {
 }
 
 /* The arrays lie in the file, and have as many values as their shapes say. */
-static void check_block(const amct_block *block, size_t size) {
+static void check_block(const amct_block *block, uint64_t size) {
   uint64_t bytes = amct_dtype_bytes(block->dtype);
   FUZZ_CHECK(bytes > 0, block->entry);
   FUZZ_CHECK(block->shape.rank >= 0 && block->shape.rank <= AMCT_RANK_MAX, block->entry);
@@ -42,6 +42,13 @@ static void check_block(const amct_block *block, size_t size) {
     bytes *= (uint64_t)block->shape.dims[i];
   }
   FUZZ_CHECK(bytes == block->bytes, block->entry);
+  if (block->packed.bytes) {
+    const amct_packed *packed = &block->packed;
+    FUZZ_CHECK(packed->offset <= size && packed->bytes <= size - packed->offset,
+               block->entry);
+    size = packed->size;
+    FUZZ_CHECK(size / 1032 <= packed->bytes, block->entry); /* deflate's most */
+  }
   FUZZ_CHECK(block->offset <= size && bytes <= size - block->offset, block->entry);
 }
 
