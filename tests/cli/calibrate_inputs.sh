@@ -33,4 +33,8 @@ try --outputs z --data "c=four.bin"
 try --outputs y,z --data "a=four.bin"
 try --outputs "y:1" --data "a=four.bin"
 try --outputs "w" --data "a=four.bin"
+cp "$DATA/../../fuzz/corpus/arrays/seed_npz_two" two.npz
+try --outputs y --data "a=two.npz"
+head -c 4 /dev/zero >one.bin
+try --outputs u --data d=one.bin
 ls

@@ -1,5 +1,6 @@
 # the help of each command, asked for in every way
-for command in inspect config fuse convert export record diff passes help completion manual version; do
+for command in $(amct help | sed -n '/^commands$/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+  echo "== $command"
   amct help $command >first
   amct $command --help | cmp first -
   amct $command -h | cmp first -
