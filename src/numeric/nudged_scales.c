@@ -99,7 +99,7 @@ static double loss_of(const histogram *steps, double ratio) {
 
 /* The ratio of the scale to the grid's that loses least. */
 static double best_ratio(const histogram *steps) {
-  double best = INFINITY, found = 0;
+  double best = HUGE_VAL, found = 0;
   int largest = 1;
   for (int k = 1; k <= STEPS_MOST; k++)
     if (steps->count[STEPS_MOST + k] || steps->count[STEPS_MOST - k]) largest = k;
