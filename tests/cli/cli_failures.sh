@@ -19,6 +19,17 @@ try convert --model bad.pb --outputs fc --save_path out/net
 try convert --model net.pb --outputs fc --save_path out/net
 try export --model net.pb --save_path out/net
 try export --model none.pb --save_path out/net
+text_to_pb >observed.pb <<'NET'
+y = Placeholder() {shape=[?,4], dtype=float32}
+o = QuantIfmr(y)
+NET
+try export --model observed.pb --save_path out/net
+amct convert --quiet --model net.pb --outputs fc --record "$DATA/net_record.txt" --save_path q
+cat q_quantized.pb observed.pb >both.pb # of two graphs protobuf makes one
+try export --model both.pb --save_path out/net
+rm observed.pb both.pb q_*
+try convert --model net.pb --outputs fc --record empty.txt --save_path out/net --retrained
+try convert --model net.pb --outputs fc --save_path out/net --retrained
 try record --check bad.txt --model net.pb
 try record --check empty.txt --model net.pb
 try record --print none.txt

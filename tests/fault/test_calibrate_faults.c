@@ -18,6 +18,7 @@ typedef struct fake {
 
 extern const amct_engine_class k_fake;
 static float g_off;
+static size_t g_missing; /* values that all but the first leave out */
 
 static amct_status open_fake(amct_engine **out, const amct_engine_job *job,
                              amct_error *err) {
@@ -33,7 +34,9 @@ static amct_status run_fake(amct_engine *engine, const amct_array *inputs,
                             amct_engine_visit *visit, void *context, amct_error *err) {
   const fake *e = (const fake *)(const void *)engine;
   const float values[CHANNELS] = {1 + e->off, 2 + e->off, 3 + e->off, 4 + e->off};
-  const amct_array tensor = {"t", AMCT_DTYPE_FLOAT, {2, {1, CHANNELS}}, CHANNELS, values};
+  const size_t count = e->off > 0 ? CHANNELS - g_missing : CHANNELS;
+  const amct_array tensor = {
+      "t", AMCT_DTYPE_FLOAT, {2, {1, (int64_t)count}}, count, values};
   assert_int_equal(inputs[0].count, SAMPLE_VALUES);
   for (size_t i = 0; i < e->fetches; i++)
     AMCT_TRY(visit(context, i, 0, &tensor, err));
@@ -96,7 +99,7 @@ static amct_status measure_twice(amct_measure_options *options, amct_error *err)
   amct_measured m = {0}, again = {0};
   g_off = 0;
   amct_status status = amct_measure(&m, options, err);
-  assert_true(!m.refused);
+  assert_true(m.refused == (g_missing > 0));
   options->first = &m;
   if (status == AMCT_OK) status = amct_measure(&again, options, err);
   if (status == AMCT_OK) {
@@ -127,6 +130,16 @@ static amct_status run_measure(const net *n, amct_error *err) {
   if (status == AMCT_OK) status = measure_twice(&options, err);
   amct_data_close(data);
   return status;
+}
+
+/* The quantized graph gives something else than the float one. */
+static void measure_refuses(void **state) {
+  amct_error err = {0};
+  write_samples(*state);
+  g_missing = 1;
+  assert_int_equal(run_measure(*state, &err), AMCT_UNSUPPORTED);
+  g_missing = 0;
+  assert_string_equal(err.text, "\"relu\" is not as \"relu\" is in float");
 }
 
 /* All samples of a compressed array, twice. */
@@ -193,6 +206,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(calibrate_fails, net_make, net_remove),
       cmocka_unit_test_setup_teardown(measure_fails, net_make, net_remove),
+      cmocka_unit_test_setup_teardown(measure_refuses, net_make, net_remove),
       cmocka_unit_test_setup_teardown(packed_fails, net_make, net_remove),
   };
   if (amct_log_configure(AMCT_LOG_NONE, AMCT_LOG_NONE, NULL, NULL) != AMCT_OK) return 1;
