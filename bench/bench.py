@@ -385,8 +385,8 @@ def step_calibrate(folder):
     command = [program, "calibrate", "--model", "model.pb", "--outputs", "logits", "--data", "pictures32.npy"]
     whole = measure(command + ["--save_path", "cli", "--engine", "openvino", "--preset", "accurate"], folder)
     yield "amct calibrate --preset accurate, openvino, 32 pictures", whole[0], "s", None
-    yield "processor time of it", whole[1], "s", None
-    yield "peak memory of it", whole[2], "MiB", None
+    yield "processor time of calibrate --preset accurate, openvino, 32 pictures", whole[1], "s", None
+    yield "peak memory of calibrate --preset accurate, openvino, 32 pictures", whole[2], "MiB", None
 
 
 def networks_input():
