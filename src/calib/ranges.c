@@ -7,6 +7,7 @@
 #include "base/logging.h"
 #include "base/pool.h"
 #include "numeric/float_env.h"
+#include "numeric/sampling.h"
 
 static const char k_module[] = "calibration";
 
@@ -19,7 +20,7 @@ enum {
 typedef struct shards {
   const amct_sketch *trunk; /* only looked at */
   const float *values;
-  size_t count, parts;
+  size_t count, row, parts; /* row: values of a picture */
   struct {
     amct_sketch *sketch;
     size_t bad; /* index of the first value that is not finite, or `count` */
@@ -27,16 +28,26 @@ typedef struct shards {
   } shard[AMCT_POOL_THREADS_MAX];
 } shards;
 
+/* The nearest place before it where a chunk of a picture begins. */
+static size_t chunk_start(const shards *b, size_t index) {
+  return index - index % b->row % AMCT_SAMPLING_CHUNK;
+}
+
 static void sketch_part(void *context, size_t shard) {
   shards *b = context;
   size_t first;
-  const size_t size = amct_pool_part(b->count, b->parts, shard, &first);
+  size_t size = amct_pool_part(b->count, b->parts, shard, &first);
+  const size_t end = first + size < b->count ? chunk_start(b, first + size) : b->count;
+  first = first < b->count ? chunk_start(b, first) : b->count;
+  size = end - first;
+  const amct_place place = {b->row, first % b->row};
   const float *values = b->values + first;
   amct_sketch *sketch = amct_sketch_branch(b->trunk);
   b->shard[shard].sketch = sketch;
   b->shard[shard].bad = b->count;
   b->shard[shard].status =
-      sketch ? amct_sketch_add(sketch, values, size, NULL) : AMCT_OUT_OF_MEMORY;
+      sketch ? amct_sketch_add_sampled(sketch, values, size, place, NULL)
+             : AMCT_OUT_OF_MEMORY;
   if (b->shard[shard].status == AMCT_UNSUPPORTED)
     b->shard[shard].bad = first + amct_find_not_finite(values, size);
 }
@@ -56,14 +67,25 @@ static amct_status merge_shards(amct_sketch *sketch, shards *b, size_t *bad,
   return amct_sketch_merge(sketch, b->shard[0].sketch, err);
 }
 
-static amct_status add_batch(amct_sketch *sketch, const float *values, size_t count,
+/* Values of a picture, where the first axis is the batch. */
+static size_t row_of(const amct_calib_batch *batch) {
+  const bool known = batch->dims && batch->rank > 1 && batch->dims[0] > 0;
+  return known ? batch->count / (size_t)batch->dims[0] : 1;
+}
+
+static amct_status add_batch(amct_sketch *sketch, const amct_calib_batch *batch,
                              size_t *bad, amct_error *err) {
+  const float *values = batch->values;
+  const size_t count = batch->count, row = row_of(batch);
   const size_t parts = amct_pool_shards(count, SHARD_LEAST);
   if (parts == 1) {
-    *bad = amct_find_not_finite(values, count);
-    return *bad < count ? AMCT_OK : amct_sketch_add(sketch, values, count, err);
+    const amct_place place = {row, 0};
+    const amct_status status =
+        amct_sketch_add_sampled(sketch, values, count, place, NULL);
+    *bad = status == AMCT_UNSUPPORTED ? amct_find_not_finite(values, count) : count;
+    return status == AMCT_OUT_OF_MEMORY ? amct_fail_memory(err) : AMCT_OK;
   }
-  shards b = {.trunk = sketch, .values = values, .count = count, .parts = parts};
+  shards b = {.trunk = sketch, .values = values, .count = count, row, parts};
   amct_pool_run(sketch_part, &b, parts);
   const amct_status status = merge_shards(sketch, &b, bad, err);
   for (size_t i = 0; i < parts; i++)
@@ -112,7 +134,7 @@ static amct_status take_values(const visit *v, size_t *bad, amct_error *err) {
   if (!observer->sketch) return amct_fail_memory(err);
   AMCT_TRY(amct_calib_means_prepare(observer, v->spec, batch, err));
   AMCT_TRY(amct_calib_samples_prepare(observer, v->spec, batch, err));
-  AMCT_TRY(add_batch(observer->sketch, batch->values, batch->count, bad, err));
+  AMCT_TRY(add_batch(observer->sketch, batch, bad, err));
   amct_calib_spent(v->state, AMCT_CALIB_SKETCH, since);
   amct_calib_sketched(v->state, bytes_of(observer) - before);
   if (*bad < batch->count) return AMCT_OK;

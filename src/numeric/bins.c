@@ -178,18 +178,19 @@ static int find_slots_slowly(uint32_t *slot, const float *v, size_t count,
 }
 
 /* Two slots a load: the loop is bound by its instructions. */
-static void count_slots(uint32_t *table, const uint32_t *slot, size_t n) {
+static void count_slots(uint32_t *table, const uint32_t *slot, size_t n,
+                        uint32_t weight) {
   size_t i = 0;
   for (; i + 4 <= n; i += 4) {
     uint64_t pair[2];
     memcpy(pair, slot + i, sizeof pair);
-    table[(uint32_t)pair[0]]++;
-    table[pair[0] >> 32]++;
-    table[(uint32_t)pair[1]]++;
-    table[pair[1] >> 32]++;
+    table[(uint32_t)pair[0]] += weight;
+    table[pair[0] >> 32] += weight;
+    table[(uint32_t)pair[1]] += weight;
+    table[pair[1] >> 32] += weight;
   }
   for (; i < n; i++)
-    table[slot[i]]++;
+    table[slot[i]] += weight;
 }
 
 void amct_bins_reach(amct_bins *bins, amct_span span) {
@@ -200,20 +201,21 @@ void amct_bins_reach(amct_bins *bins, amct_span span) {
     widen(bins, low, high, bins->exponent);
 }
 
-void amct_bins_add(amct_bins *bins, const float *values, size_t count) {
+void amct_bins_add(amct_bins *bins, const float *values, size_t count, uint32_t weight) {
   if (count == 0) return;
-  make_room(bins, count);
-  bins->held += (uint32_t)count;
+  const uint32_t all = (uint32_t)count * weight;
+  make_room(bins, all);
+  bins->held += all;
   if (bins->exponent == LEAST_EXPONENT && bins->low == bins->high) {
-    bins->count[slot_of(bins, bins->low)] +=
-        (uint32_t)count; /* one value, on its edge: a dead layer */
+    /* one value, on its edge: a dead layer */
+    bins->count[slot_of(bins, bins->low)] += all;
     return;
   }
   uint32_t slot[AMCT_BINS_BLOCK];
   const int off_edge = is_plain(bins) ? find_slots_fast(slot, values, count, bins)
                                       : find_slots_slowly(slot, values, count, bins);
   bins->off_edge = bins->off_edge || off_edge != 0;
-  count_slots(bins->count, slot, count);
+  count_slots(bins->count, slot, count, weight);
 }
 
 /* Slot by slot, where both keep the same bins there. */
@@ -279,4 +281,23 @@ void amct_bins_straighten(amct_bins *bins) {
   reverse_wide(bins->wide, shift);
   reverse_wide(bins->wide + shift, SLOTS - shift);
   reverse_wide(bins->wide, SLOTS);
+}
+
+int64_t amct_bins_shift(amct_bins *bins, size_t slot, int64_t by) {
+  const uint64_t count = take(bins, slot);
+  const uint64_t less = by < 0 ? (uint64_t)-by : 0;
+  const int64_t shift = less > count ? -(int64_t)count : by;
+  put(bins, slot, count + (uint64_t)shift);
+  return shift;
+}
+
+bool amct_bins_on_edge(const amct_bins *bins, float value) {
+  const double scaled = ldexp((double)value, -bins->exponent);
+  return floor(scaled) == scaled;
+}
+
+void amct_bins_fetch(const amct_bins *bins) {
+  enum { LINE = 64 / sizeof *bins->count };
+  for (size_t i = 0; bins->count && i < SLOTS; i += LINE)
+    __builtin_prefetch(bins->count + i, 1);
 }

@@ -56,6 +56,7 @@ static uint32_t find_worst_kept(const amct_extremes *list, size_t *ties) {
 size_t amct_extremes_trim(amct_extremes *list) {
   if (list->count <= AMCT_SKETCH_EXACT) return 0;
   float out[AMCT_EXTREMES_ROOM - AMCT_SKETCH_EXACT];
+  uint8_t out_weight[AMCT_EXTREMES_ROOM - AMCT_SKETCH_EXACT];
   size_t ties = 0, kept = 0, evicted = 0;
   uint32_t worst = find_worst_kept(list, &ties);
   for (size_t i = 0; i < list->count; i++) {
@@ -63,33 +64,44 @@ size_t amct_extremes_trim(amct_extremes *list) {
     uint32_t rank = rank_of(value, list->largest);
     bool keep = rank < worst || (rank == worst && ties > 0);
     ties -= keep && rank == worst;
-    if (keep)
-      list->at[kept++] = value;
-    else
-      out[evicted++] = value;
+    const uint8_t weight = list->weight[i];
+    if (keep) {
+      list->at[kept] = value;
+      list->weight[kept++] = weight;
+    } else {
+      out[evicted] = value;
+      out_weight[evicted++] = weight;
+    }
   }
   memcpy(list->at + kept, out, evicted * sizeof *out);
+  memcpy(list->weight + kept, out_weight, evicted);
   list->count = kept;
   list->threshold = value_of(worst, list->largest);
   return evicted;
 }
 
 void amct_extremes_sort(amct_extremes *list) {
-  uint32_t rank[2][AMCT_SKETCH_EXACT];
+  enum { WEIGHT_BITS = 8 };
+  uint64_t key[2][AMCT_SKETCH_EXACT]; /* rank, then weight */
   size_t count = list->count;
-  for (size_t i = 0; i < count; i++)
-    rank[0][i] = rank_of(list->at[i], list->largest);
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t rank = rank_of(list->at[i], list->largest);
+    key[0][i] = rank << WEIGHT_BITS | list->weight[i];
+  }
   for (int pass = 0; pass < PASSES; pass++) { /* least digit first, stable */
-    const uint32_t *from = rank[pass % 2];
-    uint32_t *to = rank[(pass + 1) % 2];
+    const uint64_t *from = key[pass % 2];
+    uint64_t *to = key[(pass + 1) % 2];
     uint32_t start[DIGITS + 1] = {0};
     for (size_t i = 0; i < count; i++)
-      start[digit_of(from[i], pass) + 1]++;
+      start[digit_of((uint32_t)(from[i] >> WEIGHT_BITS), pass) + 1]++;
     for (size_t d = 0; d < DIGITS; d++)
       start[d + 1] += start[d];
     for (size_t i = 0; i < count; i++)
-      to[start[digit_of(from[i], pass)]++] = from[i];
+      to[start[digit_of((uint32_t)(from[i] >> WEIGHT_BITS), pass)]++] = from[i];
   }
-  for (size_t i = 0; i < count; i++)
-    list->at[i] = value_of(rank[PASSES % 2][i], list->largest);
+  for (size_t i = 0; i < count; i++) {
+    const uint64_t sorted = key[PASSES % 2][i];
+    list->at[i] = value_of((uint32_t)(sorted >> WEIGHT_BITS), list->largest);
+    list->weight[i] = (uint8_t)sorted;
+  }
 }

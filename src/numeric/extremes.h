@@ -13,10 +13,11 @@ enum { AMCT_EXTREMES_ROOM = 2 * AMCT_SKETCH_EXACT };
 
 /**
  * A value that does not beat `threshold` is not wanted; others are appended while there
- * is room. Finite values, no -0.
+ * is room. Finite values, no -0. Each has its weight beside it.
  */
 typedef struct amct_extremes {
   float at[AMCT_EXTREMES_ROOM];
+  uint8_t weight[AMCT_EXTREMES_ROOM]; /* what the value counts in the bins, once there */
   size_t count;
   float threshold; /* the worst of the best AMCT_SKETCH_EXACT at the last trim; infinite
                       before */
@@ -26,7 +27,8 @@ typedef struct amct_extremes {
 void amct_extremes_start(amct_extremes *list, bool largest);
 
 /** Keeps the best AMCT_SKETCH_EXACT; the others follow them at at[AMCT_SKETCH_EXACT].
- * Returns how many those are. Linear in the list whatever its order. */
+ * Returns how many those are. Linear in the list whatever its order, which decides alone
+ * which of equal values are kept. */
 size_t amct_extremes_trim(amct_extremes *list);
 
 /** Best first; for a list no longer than AMCT_SKETCH_EXACT. */

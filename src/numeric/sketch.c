@@ -9,20 +9,34 @@
 #include "numeric/clones.h"
 #include "numeric/extremes.h"
 #include "numeric/float_env.h"
+#include "numeric/sampling.h"
 
 enum {
   BLOCK = AMCT_BINS_BLOCK,
   CHUNK = 16, /* values tested at once */
   CHUNKS = BLOCK / CHUNK,
+  PER_SAMPLE = AMCT_SAMPLING_CHUNK / CHUNK,
+  FETCH_LEAST = 1 << 13,
 };
 
 struct amct_sketch {
   uint64_t count;
   amct_extremes top, bottom;
   amct_bins bins;
-  amct_span reach; /* least and largest value that the bins have counted */
-  bool tidy;       /* lists trimmed and sorted, bins straight */
+  amct_span reach; /* least and largest value that is in no list */
+  bool tidy;       /* lists trimmed and sorted, bins straight and shifted by: */
+  struct {
+    size_t slot;
+    int64_t by;
+  } shift[2]; /* see settle_ties */
 };
+
+/* Values on their way into lists and bins. */
+typedef struct loose {
+  float value[BLOCK];
+  uint8_t weight[BLOCK];
+  size_t count;
+} loose;
 
 static const amct_span k_no_span = {INFINITY, -INFINITY};
 
@@ -31,6 +45,7 @@ amct_sketch *amct_sketch_new(void) {
   if (sketch == NULL) return NULL;
   sketch->count = 0;
   sketch->tidy = false;
+  memset(sketch->shift, 0, sizeof sketch->shift);
   sketch->bins = (amct_bins){0};
   amct_extremes_start(&sketch->top, true);
   amct_extremes_start(&sketch->bottom, false);
@@ -78,27 +93,50 @@ static void reach_to(amct_sketch *sketch, const float *values, size_t count) {
   sketch->reach = reach;
 }
 
-/* Into the bins with up to BLOCK values, of whatever span. */
-static void count_rest(amct_sketch *sketch, const float *values, size_t count) {
-  reach_to(sketch, values, count);
-  amct_bins_add(&sketch->bins, values, count);
+static void take_from(loose *some, const amct_extremes *list, size_t first,
+                      size_t count) {
+  some->count = count < BLOCK ? count : BLOCK;
+  memcpy(some->value, list->at + first, some->count * sizeof *some->value);
+  memcpy(some->weight, list->weight + first, some->count);
 }
 
-/* Appends the values that beat the list's threshold, moves the others to the front of
- * `rest`, which may be `values`, and returns how many those are. The list has room for
- * more than `count`. */
-static size_t split(amct_extremes *list, float *rest, const float *values, size_t count) {
+/* Into the bins with values of whatever span, weight by weight. */
+static void count_rest(amct_sketch *sketch, loose *some) {
+  float same[BLOCK];
+  reach_to(sketch, some->value, some->count);
+  while (some->count > 0) {
+    const uint8_t weight = some->weight[0];
+    size_t n = 0, left = 0;
+    for (size_t i = 0; i < some->count; i++) {
+      const bool now = some->weight[i] == weight;
+      same[n] = some->value[i];
+      some->value[left] = some->value[i];
+      some->weight[left] = some->weight[i];
+      n += now;
+      left += !now;
+    }
+    some->count = left;
+    if (weight > 0) amct_bins_add(&sketch->bins, same, n, weight);
+  }
+}
+
+/* Appends the values that beat the list's threshold, and leaves the others. The list has
+ * room for more than there are. */
+static void split(amct_extremes *list, loose *some) {
   size_t kept = 0, at = list->count;
-  for (size_t i = 0; i < count; i++) {
-    float value = values[i] + 0.0f; /* -0 becomes 0 */
+  for (size_t i = 0; i < some->count; i++) {
+    const float value = some->value[i] + 0.0f; /* -0 becomes 0 */
+    const uint8_t weight = some->weight[i];
     bool wanted = list->largest ? value > list->threshold : value < list->threshold;
     list->at[at] = value; /* no branch: each goes to both, one of the two moves on */
+    list->weight[at] = weight;
     at += wanted;
-    rest[kept] = value;
+    some->value[kept] = value;
+    some->weight[kept] = weight;
     kept += !wanted;
   }
   list->count = at;
-  return kept;
+  some->count = kept;
 }
 
 static bool has_room(const amct_extremes *list, size_t count) {
@@ -108,30 +146,33 @@ static bool has_room(const amct_extremes *list, size_t count) {
 static void trim_bottom(amct_sketch *sketch) {
   size_t evicted = amct_extremes_trim(&sketch->bottom);
   for (size_t done = 0; done < evicted; done += BLOCK) {
-    size_t n = evicted - done < BLOCK ? evicted - done : BLOCK;
-    count_rest(sketch, sketch->bottom.at + AMCT_SKETCH_EXACT + done, n);
+    loose some;
+    take_from(&some, &sketch->bottom, AMCT_SKETCH_EXACT + done, evicted - done);
+    count_rest(sketch, &some);
   }
+}
+
+static void add_to_bottom(amct_sketch *sketch, loose *some) {
+  if (!has_room(&sketch->bottom, some->count)) trim_bottom(sketch);
+  split(&sketch->bottom, some);
+  count_rest(sketch, some);
 }
 
 static void trim_top(amct_sketch *sketch) {
   size_t evicted = amct_extremes_trim(&sketch->top);
   for (size_t done = 0; done < evicted; done += BLOCK) {
-    size_t n = evicted - done < BLOCK ? evicted - done : BLOCK;
-    float rest[BLOCK];
-    if (!has_room(&sketch->bottom, n)) trim_bottom(sketch);
-    size_t kept =
-        split(&sketch->bottom, rest, sketch->top.at + AMCT_SKETCH_EXACT + done, n);
-    count_rest(sketch, rest, kept);
+    loose some;
+    take_from(&some, &sketch->top, AMCT_SKETCH_EXACT + done, evicted - done);
+    add_to_bottom(sketch, &some);
   }
 }
 
-/* Both lists take what they want of up to CHUNK values; see split. */
-static size_t split_both(amct_sketch *sketch, float *rest, const float *values,
-                         size_t count) {
-  if (!has_room(&sketch->top, count)) trim_top(sketch);
-  size_t kept = split(&sketch->top, rest, values, count);
-  if (!has_room(&sketch->bottom, kept)) trim_bottom(sketch);
-  return split(&sketch->bottom, rest, rest, kept);
+/* Both lists take what they want, the bins the rest. */
+static void add_loose(amct_sketch *sketch, loose *some) {
+  if (some->count == 0) return;
+  if (!has_room(&sketch->top, some->count)) trim_top(sketch);
+  split(&sketch->top, some);
+  add_to_bottom(sketch, some);
 }
 
 /* Eight values, from anywhere in memory; compared, a mask of eight. */
@@ -155,46 +196,147 @@ AMCT_CLONES static int find_strangers(uint8_t *chunk_has, const float *values,
   return any;
 }
 
-/* Values that a list may want, or that the bins have not reached to, one by one. False:
- * one is not finite. */
-static bool add_strangers(amct_sketch *sketch, const float *values, size_t count) {
-  float rest[CHUNK];
-  if (amct_find_not_finite(values, count) < count) return false;
-  const size_t left = split_both(sketch, rest, values, count);
-  reach_to(sketch, rest, left);
-  amct_bins_add(&sketch->bins, rest, left);
-  return true;
-}
-
-/* Values that neither list wants and that lie where the bins have counted before are
- * counted straight from where they are, run by run; others are rare once there have been
- * many. */
-static bool add_block(amct_sketch *sketch, const float *values, size_t count) {
-  amct_span plain = {fmaxf(sketch->reach.low, sketch->bottom.threshold),
+/* Values that neither list wants and that lie where the bins have counted before. They
+ * only grow more. */
+static amct_span plain_of(const amct_sketch *sketch) {
+  return (amct_span){fmaxf(sketch->reach.low, sketch->bottom.threshold),
                      fminf(sketch->reach.high, sketch->top.threshold)};
-  uint8_t strange[CHUNKS];
-  const size_t chunks = count / CHUNK, whole = chunks * CHUNK;
-  if (find_strangers(strange, values, chunks, plain) == 0) {
-    amct_bins_add(&sketch->bins, values, whole);
-    return add_strangers(sketch, values + whole, count - whole);
-  }
-  for (size_t c = 0, first = 0; c <= chunks; c++) {
-    if (c < chunks && strange[c] == 0) continue;
-    amct_bins_add(&sketch->bins, values + first * CHUNK, (c - first) * CHUNK);
-    first = c + 1;
-    const size_t n = c < chunks ? CHUNK : count - whole;
-    if (!add_strangers(sketch, values + c * CHUNK, n)) return false;
+}
+
+/* Which blocks hold others. False: a value is not finite. */
+static bool mark_blocks(uint8_t *marked, const amct_sketch *sketch, const float *values,
+                        size_t count) {
+  const amct_span plain = plain_of(sketch);
+  for (size_t done = 0; done < count; done += BLOCK) {
+    const size_t n = count - done < BLOCK ? count - done : BLOCK;
+    uint8_t strange[CHUNKS];
+    const int any = find_strangers(strange, values + done, n / CHUNK, plain);
+    marked[done / BLOCK] = any || n % CHUNK != 0;
+    if (marked[done / BLOCK] && amct_find_not_finite(values + done, n) < n) return false;
   }
   return true;
 }
 
-static AMCT_NOINLINE bool add_values(amct_sketch *sketch, const float *values,
-                                     size_t count) {
-  bool finite = true;
-  for (size_t done = 0; done < count && finite; done += BLOCK)
-    finite =
-        add_block(sketch, values + done, count - done < BLOCK ? count - done : BLOCK);
-  return finite;
+static void append(loose *some, const float *values, size_t count, uint8_t weight) {
+  memcpy(some->value + some->count, values, count * sizeof *values);
+  memset(some->weight + some->count, weight, count);
+  some->count += count;
+}
+
+/* Up to BLOCK values, weighed by sampling chunk. Plain ones are counted straight from
+ * where they are, the chunks of others one by one: these are rare once there have been
+ * many. */
+static void add_block(amct_sketch *sketch, const float *values, size_t count,
+                      const uint8_t *weight) {
+  uint8_t strange[CHUNKS];
+  loose some;
+  const size_t chunks = count / CHUNK, whole = chunks * CHUNK;
+  some.count = 0;
+  (void)find_strangers(strange, values, chunks, plain_of(sketch));
+  for (size_t c = 0; c < chunks;) {
+    const uint8_t each = weight[c / PER_SAMPLE];
+    size_t end = c;
+    while (end < chunks && strange[end] == 0 && weight[end / PER_SAMPLE] == each)
+      end++;
+    if (each > 0)
+      amct_bins_add(&sketch->bins, values + c * CHUNK, (end - c) * CHUNK, each);
+    if (end == c)
+      append(&some, values + c++ * CHUNK, CHUNK, each);
+    else
+      c = end;
+  }
+  append(&some, values + whole, count - whole, weight[whole / AMCT_SAMPLING_CHUNK]);
+  add_loose(sketch, &some);
+}
+
+/* The same where all are plain. */
+static void add_plain(amct_sketch *sketch, const float *values, size_t count,
+                      const uint8_t *weight) {
+  for (size_t i = 0; i < count;) {
+    const uint8_t each = weight[i / AMCT_SAMPLING_CHUNK];
+    const size_t first = i;
+    while (i < count && weight[i / AMCT_SAMPLING_CHUNK] == each)
+      i += AMCT_SAMPLING_CHUNK;
+    i = i < count ? i : count;
+    if (each > 0) amct_bins_add(&sketch->bins, values + first, i - first, each);
+  }
+}
+
+/* Whole pictures, or a part of one. */
+typedef struct pictures {
+  const float *values;
+  size_t count;
+  size_t row, at; /* values of a picture; the place of the first in its own */
+  size_t every;   /* one chunk of so many counts */
+} pictures;
+
+/* What each chunk of up to a block counts. */
+static void weigh(uint8_t *weight, const pictures *p, size_t count) {
+  for (size_t i = 0; i < count; i += AMCT_SAMPLING_CHUNK) {
+    const size_t chunk = (p->at + i) / AMCT_SAMPLING_CHUNK;
+    const size_t chosen = amct_sampling_chosen(chunk / p->every, p->every);
+    weight[i / AMCT_SAMPLING_CHUNK] =
+        (uint8_t)(chunk % p->every == chosen ? p->every : 0);
+  }
+}
+
+/* Block by block, where they end with a picture, and where the groups in it end. */
+static AMCT_NOINLINE void add_pictures(amct_sketch *sketch, pictures p,
+                                       const uint8_t *marked) {
+  const size_t groups = p.row - p.row % (p.every * AMCT_SAMPLING_CHUNK);
+  for (size_t done = 0; done < p.count;) {
+    uint8_t weight[BLOCK / AMCT_SAMPLING_CHUNK + 1];
+    const bool sampled = p.at < groups && p.every > 1;
+    const size_t end = p.at < groups ? groups : p.row;
+    size_t n = BLOCK - p.at % BLOCK;
+    n = n < end - p.at ? n : end - p.at;
+    n = n < p.count - done ? n : p.count - done;
+    if (sampled)
+      weigh(weight, &p, n);
+    else
+      memset(weight, 1, sizeof weight);
+    if (marked[done / BLOCK] || marked[(done + n - 1) / BLOCK])
+      add_block(sketch, p.values + done, n, weight);
+    else
+      add_plain(sketch, p.values + done, n, weight);
+    done += n;
+    p.at = (p.at + n) % p.row;
+  }
+}
+
+static bool has_bins(const amct_sketch *sketch) {
+  return sketch->bins.count != NULL && !sketch->bins.empty;
+}
+
+/* A sorted list has some of the values equal to its worst, and the bins the others:
+ * how much more those of the list weigh than the one that each counts. */
+static int64_t weight_owed(const amct_extremes *list, float next) {
+  int64_t owed = 0;
+  for (size_t i = list->count; i > 0 && list->at[i - 1] == next; i--)
+    owed += (int64_t)list->weight[i - 1] - 1;
+  return owed;
+}
+
+/* Which of equal values left a list, and with what weight, depends on their order; what
+ * all of them weigh does not. Their bin gets that, less one for each in the list. */
+static void settle_ties(amct_sketch *sketch) {
+  amct_bins *bins = &sketch->bins;
+  int64_t owed[2] = {weight_owed(&sketch->top, sketch->reach.high),
+                     weight_owed(&sketch->bottom, sketch->reach.low)};
+  sketch->shift[0].slot = (size_t)(bins->high - bins->low);
+  sketch->shift[1].slot = 0;
+  if (sketch->shift[0].slot == 0) {
+    owed[0] += owed[1];
+    owed[1] = 0;
+  }
+  for (int i = 0; i < 2; i++)
+    sketch->shift[i].by = amct_bins_shift(bins, sketch->shift[i].slot, owed[i]);
+}
+
+static void undo_shift(amct_sketch *sketch) {
+  for (int i = 0; i < 2; i++)
+    if (sketch->shift[i].by != 0)
+      (void)amct_bins_shift(&sketch->bins, sketch->shift[i].slot, -sketch->shift[i].by);
 }
 
 /* Room for bins as soon as the lists cannot hold all, so that nothing fails half way. */
@@ -202,29 +344,56 @@ static amct_status prepare(amct_sketch *sketch, uint64_t more, amct_error *err) 
   const uint64_t total = sketch->count + more;
   const bool fits = total <= 2 * AMCT_SKETCH_EXACT;
   if (!fits && !amct_bins_reserve(&sketch->bins, total)) return amct_fail_memory(err);
+  if (sketch->tidy) undo_shift(sketch);
   sketch->count = total;
   sketch->tidy = false;
   return AMCT_OK;
 }
 
-amct_status amct_sketch_add(amct_sketch *sketch, const float *values, size_t count,
-                            amct_error *err) {
-  if (count == 0) return AMCT_OK;
-  AMCT_TRY(prepare(sketch, count, err));
+static amct_status add(amct_sketch *sketch, pictures p, amct_error *err) {
+  if (p.count == 0) return AMCT_OK;
+  uint8_t *marked = amct_alloc_array(p.count / BLOCK + 1, 1);
+  amct_status status = marked ? AMCT_OK : amct_fail_memory(err);
   fenv_t saved;
   amct_float_env_enter(&saved);
-  const bool finite = add_values(sketch, values, count);
+  if (status == AMCT_OK && !mark_blocks(marked, sketch, p.values, p.count))
+    status = amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
+  if (status == AMCT_OK) status = prepare(sketch, p.count, err);
+  if (status == AMCT_OK) {
+    if (p.count >= FETCH_LEAST) amct_bins_fetch(&sketch->bins);
+    add_pictures(sketch, p, marked);
+  }
   amct_float_env_leave(&saved);
-  return finite ? AMCT_OK
-                : amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
+  amct_free(marked);
+  return status;
+}
+
+amct_status amct_sketch_add(amct_sketch *sketch, const float *values, size_t count,
+                            amct_error *err) {
+  return add(sketch, (pictures){values, count, count, 0, 1}, err);
+}
+
+amct_status amct_sketch_add_sampled(amct_sketch *sketch, const float *values,
+                                    size_t count, amct_place place, amct_error *err) {
+  const size_t every = amct_sampling_every(place.row);
+  if (every == 1) return amct_sketch_add(sketch, values, count, err);
+  return add(sketch, (pictures){values, count, place.row, place.at, every}, err);
+}
+
+static void add_list(amct_sketch *sketch, const amct_extremes *list) {
+  for (size_t done = 0; done < list->count; done += BLOCK) {
+    loose some;
+    take_from(&some, list, done, list->count - done);
+    add_loose(sketch, &some);
+  }
 }
 
 /* What has left the lists of `other` leaves those of the union too: the values that
  * pushed it out are there, or in `sketch` where other is its branch. What is still in
  * them is added like any value. */
 static AMCT_NOINLINE void merge(amct_sketch *sketch, const amct_sketch *other) {
-  (void)add_values(sketch, other->top.at, other->top.count); /* finite */
-  (void)add_values(sketch, other->bottom.at, other->bottom.count);
+  add_list(sketch, &other->top);
+  add_list(sketch, &other->bottom);
   amct_bins_merge(&sketch->bins, &other->bins);
   sketch->reach.low = fminf(sketch->reach.low, other->reach.low);
   sketch->reach.high = fmaxf(sketch->reach.high, other->reach.high);
@@ -249,11 +418,8 @@ static AMCT_NOINLINE void tidy(amct_sketch *sketch) {
   amct_extremes_sort(&sketch->top);
   amct_extremes_sort(&sketch->bottom);
   amct_bins_straighten(&sketch->bins);
+  if (has_bins(sketch)) settle_ties(sketch);
   sketch->tidy = true;
-}
-
-static bool has_bins(const amct_sketch *sketch) {
-  return sketch->bins.count != NULL && !sketch->bins.empty;
 }
 
 amct_sketch_view amct_sketch_look(amct_sketch *sketch) {
@@ -275,7 +441,8 @@ amct_sketch_view amct_sketch_look(amct_sketch *sketch) {
   view.bin_count = (size_t)(bins->high - bins->low) + 1;
   view.first = bins->low;
   view.width = ldexp(1.0, bins->exponent);
-  view.on_edges = !bins->off_edge;
+  view.on_edges = !bins->off_edge && amct_bins_on_edge(bins, sketch->reach.low) &&
+                  amct_bins_on_edge(bins, sketch->reach.high);
   return view;
 }
 

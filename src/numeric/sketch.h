@@ -8,9 +8,13 @@
  * 2^-149, for which floor(max/w) - floor(min/w) < 65,536 over the rest; value v counts in
  * bin floor(v/w)
  *
+ * Of large pictures the bins count a sample, each value for several (sampling.h): value v
+ * of weight n counts n times; of values that tie with the worst of a list it is the sum
+ * of their weights, less one for each in the list, at least 0.
+ *
  * All three depend on the multiset of values alone: the same bits for any order, any
  * split into batches, any number of threads, and for sketches merged. -0 counts as 0.
- * Memory: 64 KB, 256 KB more once the bins are in use, 512 KB more beyond 2^32 values.
+ * Memory: 80 KB, 256 KB more once the bins are in use, 512 KB more beyond 2^32 values.
  *
  * One sketch is used by one thread at a time.
  */
@@ -38,11 +42,23 @@ size_t amct_sketch_bytes(const amct_sketch *sketch);
 /** Index of the first NaN or infinity, or `count`. */
 AMCT_INTERNAL size_t amct_find_not_finite(const float *values, size_t count);
 
-/** Adds finite values. AMCT_OUT_OF_MEMORY leaves the sketch as it was; AMCT_UNSUPPORTED
- * (a NaN or infinity among them) leaves it of no use. */
+/** Adds finite values. AMCT_OUT_OF_MEMORY and AMCT_UNSUPPORTED (a NaN or infinity among
+ * them) leave the sketch as it was. */
 AMCT_INTERNAL AMCT_NODISCARD amct_status amct_sketch_add(amct_sketch *sketch,
                                                          const float *values,
                                                          size_t count, amct_error *err);
+typedef struct amct_place {
+  size_t row; /* values of a picture, > 0 */
+  size_t at;  /* place of the first value in its picture, a multiple of 64 */
+} amct_place;
+
+/** The same with values of pictures, one after the other, of which the bins get the
+ * sample of sampling.h. */
+AMCT_INTERNAL AMCT_NODISCARD amct_status amct_sketch_add_sampled(amct_sketch *sketch,
+                                                                 const float *values,
+                                                                 size_t count,
+                                                                 amct_place place,
+                                                                 amct_error *err);
 /** Adds all that `other` holds; the same as having seen its values.
  * AMCT_INVALID_ARGUMENT: a sketch with itself. */
 AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch,
@@ -60,8 +76,8 @@ typedef struct amct_sketch_view {
   size_t bin_count;     /* 0 while everything fits the lists */
   double first;         /* an integer */
   double width;
-  bool
-      on_edges; /* every value counted is the lower edge of its bin: pictures, integers */
+  bool on_edges; /* every value counted is the lower edge of its bin, and so are the ends
+                    of the rest: pictures, integers */
 } amct_sketch_view;
 
 /** Values in bin i, those in [(first+i)*width, (first+i+1)*width). */
