@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
   const amct_port port = {argv[3], AMCT_DTYPE_FLOAT, {-1, {0}}, false};
   const char *sources[] = {argv[5]};
   const amct_data_options options = {sources, 1, atoll(argv[6])};
-  const amct_fetch fetch = {argv[4], false};
+  const char *const fetch = argv[4];
   amct_error err = {0};
   amct_data *data = NULL;
   amct_engine *engine = NULL;

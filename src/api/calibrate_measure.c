@@ -189,7 +189,7 @@ static amct_status open_side(flow *f, side *s, amct_error *err) {
   if (!s->runs.fetches) return amct_fail_memory(err);
   for (size_t i = 0; i < f->m->count; i++) {
     const amct_probe *probe = &f->m->probes[i];
-    s->runs.fetches[i].tensor = quantized ? probe->quantized : probe->plain;
+    s->runs.fetches[i] = quantized ? probe->quantized : probe->plain;
   }
   s->runs.count = f->m->count;
   job.fetches = s->runs.fetches;

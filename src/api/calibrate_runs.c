@@ -72,7 +72,7 @@ amct_status amct_runs_prune(const amct_runs *runs, amct_graph *graph, bool *spli
   node_stack stack = {0};
   amct_status status = AMCT_OK;
   for (size_t i = 0; i < runs->count && status == AMCT_OK; i++) {
-    const char *tensor = runs->fetches[i].tensor;
+    const char *tensor = runs->fetches[i];
     const char *name = amct_arena_text(amct_graph_arena(graph), tensor,
                                        strcspn(tensor, ":")); /* no name holds one */
     amct_node *node = name ? amct_graph_find(graph, name) : NULL;
@@ -126,16 +126,8 @@ static amct_status fill_spec(amct_runs *runs, amct_calib_range_spec *spec,
                       tensor->row_windows.count, err);
 }
 
-static bool is_picture(const amct_observed *tensor) {
-  const amct_layer *layer = tensor->first->layer;
-  const char *op = layer->node->op;
-  const bool windowed = strstr(op, "Conv2D") || strcmp(op, "AvgPool") == 0 ||
-                        strcmp(op, "DepthwiseConv2dNative") == 0;
-  return windowed && !layer->channels_first && amct_edge_equal(tensor->data, layer->data);
-}
-
 static amct_status make_room(amct_runs *runs, size_t count, amct_error *err) {
-  runs->fetches = amct_arena_array(&runs->arena, count + 1, sizeof *runs->fetches);
+  runs->fetches = amct_arena_array(&runs->arena, count + 1, sizeof(char *));
   runs->specs = amct_arena_array(&runs->arena, count + 1, sizeof *runs->specs);
   return runs->fetches && runs->specs ? AMCT_OK : amct_fail_memory(err);
 }
@@ -148,9 +140,8 @@ amct_status amct_runs_observed(amct_runs *runs, const amct_prepared *p,
     const amct_observed *tensor = observed->tensors.at[i];
     const amct_node *node = amct_graph_find(graph, tensor->data.node->name);
     if (!node || !amct_map_get(needed, node)) continue;
-    amct_fetch *fetch = &runs->fetches[runs->count];
-    *fetch = (amct_fetch){amct_edge_text(tensor->data), is_picture(tensor)};
-    if (!fetch->tensor) return amct_fail_memory(err);
+    runs->fetches[runs->count] = amct_edge_text(tensor->data);
+    if (!runs->fetches[runs->count]) return amct_fail_memory(err);
     AMCT_TRY(fill_spec(runs, &runs->specs[runs->count], p, tensor, observed->total, err));
     runs->count++;
   }
@@ -160,7 +151,7 @@ amct_status amct_runs_observed(amct_runs *runs, const amct_prepared *p,
 amct_status amct_runs_outputs(amct_runs *runs, amct_strings outputs, amct_error *err) {
   AMCT_TRY(make_room(runs, outputs.count, err));
   for (size_t i = 0; i < outputs.count; i++)
-    runs->fetches[i] = (amct_fetch){outputs.at[i], false};
+    runs->fetches[i] = outputs.at[i];
   runs->count = outputs.count;
   return AMCT_OK;
 }

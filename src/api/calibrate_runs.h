@@ -14,7 +14,7 @@ AMCT_NODISCARD amct_status amct_needed_find(amct_map *needed, amct_graph *graph,
 
 /** What is fetched of every run, and what is to become of it. */
 typedef struct amct_runs {
-  amct_fetch *fetches;
+  const char **fetches;         /* tensors */
   amct_calib_range_spec *specs; /* by fetch */
   size_t count;
   amct_arena arena;

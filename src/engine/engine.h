@@ -9,18 +9,12 @@
 #include "data/data.h"
 #include "engine/packages.h"
 
-/** A tensor that is wanted of every run. */
-typedef struct amct_fetch {
-  const char *tensor; /* "name" or "name:1" */
-  bool picture;       /* 4-D, channels last: an engine may keep it otherwise inside */
-} amct_fetch;
-
 typedef struct amct_engine_job {
   amct_graph *graph;        /* float; with our ops where the engine runs them. An engine
                                may add nodes to it */
   const amct_array *inputs; /* data NULL; shapes of the first batch */
   size_t input_count;
-  const amct_fetch *fetches;
+  const char *const *fetches; /* tensors of every run: "name" or "name:1" */
   size_t fetch_count;
   bool splits; /* samples may be run in any order and number, if the graph allows it */
   const amct_packages *packages;

@@ -32,8 +32,9 @@ typedef struct amct_openvino {
     size_t port; /* of the model; SIZE_MAX: what is fetched does not need it */
     int type;
     amct_shape shape; /* that the model is compiled for */
-  } * inputs;
-  const char **outputs; /* names of the tensors that stand for the fetches */
+  } * inputs;         /* the last is amct_openvino_names.zero */
+  float zero;
+  amct_openvino_names names;
   amct_arena arena;
 } amct_openvino;
 
@@ -90,12 +91,14 @@ static amct_status match_input(amct_openvino *e, const amct_engine_job *job, siz
   size_t i = 0;
   while (i < job->input_count && !is_tensor_of(name, job->inputs[i].name))
     i++;
-  if (i == job->input_count) {
+  const bool is_zero = i == job->input_count && is_tensor_of(name, e->names.zero);
+  if (i == job->input_count && !is_zero) {
     status = amct_fail(err, AMCT_INVALID_ARGUMENT, name,
                        "data: none for input \"%s\", which OpenVINO wants", name);
     goto done;
   }
-  *varies = *varies && shape.rank.min > 0 && shape.dims[0].min != shape.dims[0].max;
+  *varies = *varies &&
+            (is_zero || (shape.rank.min > 0 && shape.dims[0].min != shape.dims[0].max));
   e->inputs[i].port = port;
   if (e->ov.ov_port_get_element_type(p, &e->inputs[i].type) != 0)
     status =
@@ -115,7 +118,7 @@ static amct_status match_inputs(amct_openvino *e, const amct_engine_job *job,
   e->input_count = job->input_count;
   if (e->ov.ov_model_inputs_size(e->model, &ports) != 0)
     return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not tell the inputs", err);
-  for (size_t i = 0; i < e->input_count; i++)
+  for (size_t i = 0; i <= e->input_count; i++)
     e->inputs[i].port = SIZE_MAX;
   for (size_t i = 0; i < ports; i++)
     AMCT_TRY(match_input(e, job, i, varies, err));
@@ -132,7 +135,7 @@ static amct_status check_outputs(amct_openvino *e, bool *varies, amct_error *err
   for (size_t i = 0; i < e->fetch_count && *varies; i++) {
     ov_port *port = NULL;
     ov_partial_shape shape = {{0, 0}, NULL};
-    if (e->ov.ov_model_const_output_by_name(e->model, e->outputs[i], &port) != 0)
+    if (e->ov.ov_model_const_output_by_name(e->model, e->names.outputs[i], &port) != 0)
       return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not tell the outputs",
                                 err);
     *varies = e->ov.ov_port_get_partial_shape(port, &shape) == 0 && shape.dims &&
@@ -166,14 +169,29 @@ static amct_status set_shapes(amct_openvino *e, amct_error *err) {
     ports[count] = e->inputs[i].port;
     shapes[count++] = (ov_partial_shape){{shape->rank, shape->rank}, dims[i]};
   }
-  if (status == AMCT_OK && e->ov.ov_model_reshape_by_port_indexes(e->model, ports, shapes,
-                                                                  e->input_count) != 0)
+  if (status == AMCT_OK &&
+      e->ov.ov_model_reshape_by_port_indexes(e->model, ports, shapes, count) != 0)
     status = amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED,
                                 "cannot give the graph the shape of the data", err);
   amct_free(dims);
   amct_free(shapes);
   amct_free(ports);
   return status;
+}
+
+static amct_status set_input(const amct_openvino *e, size_t i, ov_shape shape,
+                             const void *data, amct_error *err) {
+  void *only_read = (void *)(uintptr_t)data;
+  ov_tensor *tensor = NULL;
+  int wrong =
+      e->ov.ov_tensor_create_from_host_ptr(e->inputs[i].type, shape, only_read, &tensor);
+  if (wrong == 0)
+    wrong = e->ov.ov_infer_request_set_input_tensor_by_index(e->request,
+                                                             e->inputs[i].port, tensor);
+  if (tensor) e->ov.ov_tensor_free(tensor);
+  return wrong
+             ? amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err)
+             : AMCT_OK;
 }
 
 /* For inputs of these shapes, but for the samples where they go one by one. */
@@ -193,7 +211,7 @@ static amct_status compile(amct_openvino *e, const amct_array *inputs, amct_erro
     return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot compile the graph", err);
   if (e->ov.ov_compiled_model_create_infer_request(e->compiled, &e->request) != 0)
     return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "cannot run the graph", err);
-  return AMCT_OK;
+  return set_input(e, e->input_count, (ov_shape){0, NULL}, &e->zero, err);
 }
 
 static void drop_model(amct_openvino *e) {
@@ -208,8 +226,7 @@ static amct_status open_graph(amct_openvino *e, const amct_engine_job *job,
   AMCT_TRY(amct_openvino_load(&e->ov, e->base.version, packages, err));
   if (e->ov.ov_core_create(&e->core) != 0)
     return amct_openvino_fail(&e->ov, AMCT_NOT_READY, "does not start", err);
-  AMCT_TRY(amct_openvino_outputs(&e->outputs, job->graph, job->fetches, job->fetch_count,
-                                 &e->arena, err));
+  AMCT_TRY(amct_openvino_outputs(&e->names, job, &e->arena, err));
   AMCT_TRY(read_model(e, job->graph, err));
   AMCT_TRY(match_inputs(e, job, &varies, err));
   AMCT_TRY(check_outputs(e, &varies, err));
@@ -253,17 +270,8 @@ static amct_status give_input(const amct_openvino *e, const amct_array *input, s
   const size_t values = input->count / (size_t)input->shape.dims[0];
   const size_t bytes = (size_t)row * values * amct_dtype_bytes(input->dtype);
   amct_shape shape = e->inputs[i].shape;
-  void *data = (uint8_t *)(uintptr_t)input->data + bytes; /* it is only read */
-  ov_tensor *tensor = NULL;
-  if (e->ov.ov_tensor_create_from_host_ptr(
-          e->inputs[i].type, (ov_shape){shape.rank, shape.dims}, data, &tensor) != 0)
-    return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err);
-  const int wrong = e->ov.ov_infer_request_set_input_tensor_by_index(
-      e->request, e->inputs[i].port, tensor);
-  e->ov.ov_tensor_free(tensor);
-  return wrong
-             ? amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not take the data", err)
-             : AMCT_OK;
+  return set_input(e, i, (ov_shape){shape.rank, shape.dims},
+                   (const uint8_t *)input->data + bytes, err);
 }
 
 static bool describe(const amct_openvino *e, const ov_tensor *tensor, amct_array *to) {
@@ -317,7 +325,7 @@ static void show_some(void *context, size_t shard) {
   while (!atomic_load(&s->stopped)) {
     const size_t fetch = atomic_fetch_add(&s->next, 1);
     if (fetch >= e->fetch_count) return;
-    amct_array array = {.name = e->outputs[fetch]};
+    amct_array array = {.name = e->names.outputs[fetch]};
     amct_error error = {0};
     const amct_status status =
         describe(e, s->tensors[fetch], &array)
@@ -331,7 +339,8 @@ static void show_some(void *context, size_t shard) {
 static amct_status get_tensors(const amct_openvino *e, ov_tensor **tensors,
                                amct_error *err) {
   for (size_t i = 0; i < e->fetch_count; i++)
-    if (e->ov.ov_infer_request_get_tensor(e->request, e->outputs[i], &tensors[i]) != 0)
+    if (e->ov.ov_infer_request_get_tensor(e->request, e->names.outputs[i], &tensors[i]) !=
+        0)
       return amct_openvino_fail(&e->ov, AMCT_UNSUPPORTED, "does not hand out a tensor",
                                 err);
   return AMCT_OK;

@@ -220,7 +220,7 @@ static amct_status find_outputs(amct_tensorflow *e, const amct_engine_job *job,
   for (size_t i = 0; i < e->input_count; i++)
     AMCT_TRY(find_output(e, job->inputs[i].name, &e->inputs[i], err));
   for (size_t i = 0; i < e->fetch_count; i++)
-    AMCT_TRY(find_output(e, job->fetches[i].tensor, &e->fetches[i], err));
+    AMCT_TRY(find_output(e, job->fetches[i], &e->fetches[i], err));
   return AMCT_OK;
 }
 

@@ -80,10 +80,15 @@ AMCT_NODISCARD amct_status amct_openvino_load(ov_table *ov,
 amct_status amct_openvino_fail(const ov_table *ov, amct_status status, const char *what,
                                amct_error *err);
 
-/** Makes what is fetched outputs of the graph; `names` are those of their tensors, in
- * the arena. */
-AMCT_NODISCARD amct_status amct_openvino_outputs(const char ***names, amct_graph *graph,
-                                                 const amct_fetch *fetches, size_t count,
+/** Nodes that amct_openvino_outputs adds. */
+typedef struct amct_openvino_names {
+  const char **outputs; /* "name:0", of the tensors that stand for the fetches */
+  const char *zero;     /* a scalar input, to be given 0 */
+} amct_openvino_names;
+
+/** Makes what is fetched outputs of the job's graph. Names are in the arena. */
+AMCT_NODISCARD amct_status amct_openvino_outputs(amct_openvino_names *names,
+                                                 const amct_engine_job *job,
                                                  amct_arena *arena, amct_error *err);
 
 #endif
