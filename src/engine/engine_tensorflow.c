@@ -163,7 +163,7 @@ static amct_status load(amct_tensorflow *e, amct_packages *packages, amct_error 
   const char *path = amct_packages_file(packages, "tensorflow/libtensorflow_cc.so.2");
   if (!path) return fail_absent(packages, err);
   (void)setenv("TF_CPP_MIN_LOG_LEVEL", "2", 0); /* errors only, unless asked otherwise */
-  void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
+  void *library = dlopen(path, RTLD_LAZY | RTLD_GLOBAL);
   if (!library)
     return amct_fail(err, AMCT_NOT_READY, NULL, "TensorFlow cannot be loaded: %s",
                      amct_engine_dlerror());

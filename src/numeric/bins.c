@@ -11,7 +11,7 @@
 /* Adding one to the count just added to waits for that store: a tensor that is half zeros
  * would take twice the time. Zeros therefore count in spare slots in turn, and counts
  * have 32 bits, which the cache holds better, until they would overflow. */
-enum { SLOTS = AMCT_SKETCH_BINS, SPARE = 16, LEAST_EXPONENT = -149 };
+enum { SLOTS_BITS = 16, SLOTS = AMCT_SKETCH_BINS, SPARE = 16, LEAST_EXPONENT = -149 };
 
 bool amct_bins_reserve(amct_bins *bins, uint64_t values) {
   if (values > UINT32_MAX && bins->wide == NULL) {
@@ -115,8 +115,11 @@ static void coarsen(amct_bins *bins, int steps) {
 /* Takes [low, high], bins of width 2^exponent, into the range: the smallest width that is
  * not below either and keeps all within SLOTS bins. */
 static void widen(amct_bins *bins, double low, double high, int exponent) {
-  int before = bins->exponent;
+  int before = bins->exponent, span = 0;
   int now = exponent > before ? exponent : before;
+  (void)frexp(high - low, &span); /* not above 2^span */
+  if (bins->empty && exponent + span - SLOTS_BITS - 2 > now)
+    now = exponent + span - SLOTS_BITS - 2;
   for (;; now++) {
     double of_new = ldexp(1.0, exponent - now), of_old = ldexp(1.0, before - now);
     double first = floor(low * of_new), last = floor(high * of_new);

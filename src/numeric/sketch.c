@@ -17,6 +17,7 @@ enum {
   CHUNKS = BLOCK / CHUNK,
   PER_SAMPLE = AMCT_SAMPLING_CHUNK / CHUNK,
   FETCH_LEAST = 1 << 13,
+  SECTION = 64 * BLOCK,
 };
 
 struct amct_sketch {
@@ -24,7 +25,8 @@ struct amct_sketch {
   amct_extremes top, bottom;
   amct_bins bins;
   amct_span reach; /* least and largest value that is in no list */
-  bool tidy;       /* lists trimmed and sorted, bins straight and shifted by: */
+  bool is_branch;
+  bool tidy; /* lists trimmed and sorted, bins straight and shifted by: */
   struct {
     size_t slot;
     int64_t by;
@@ -44,7 +46,7 @@ amct_sketch *amct_sketch_new(void) {
   amct_sketch *sketch = amct_alloc(sizeof *sketch);
   if (sketch == NULL) return NULL;
   sketch->count = 0;
-  sketch->tidy = false;
+  sketch->is_branch = sketch->tidy = false;
   memset(sketch->shift, 0, sizeof sketch->shift);
   sketch->bins = (amct_bins){0};
   amct_extremes_start(&sketch->top, true);
@@ -55,7 +57,9 @@ amct_sketch *amct_sketch_new(void) {
 
 amct_sketch *amct_sketch_branch(const amct_sketch *trunk) {
   amct_sketch *sketch = amct_sketch_new();
-  if (sketch == NULL || trunk->bins.count == NULL) return sketch;
+  if (sketch == NULL) return NULL;
+  sketch->is_branch = true;
+  if (trunk->bins.count == NULL) return sketch;
   if (!amct_bins_reserve(&sketch->bins, 0)) {
     amct_sketch_free(sketch);
     return NULL;
@@ -270,37 +274,35 @@ typedef struct pictures {
   size_t every;   /* one chunk of so many counts */
 } pictures;
 
-/* What each chunk of up to a block counts. */
-static void weigh(uint8_t *weight, const pictures *p, size_t count) {
-  for (size_t i = 0; i < count; i += AMCT_SAMPLING_CHUNK) {
-    const size_t chunk = (p->at + i) / AMCT_SAMPLING_CHUNK;
-    const size_t chosen = amct_sampling_chosen(chunk / p->every, p->every);
-    weight[i / AMCT_SAMPLING_CHUNK] =
-        (uint8_t)(chunk % p->every == chosen ? p->every : 0);
+/* What each chunk of a block counts. */
+static void weigh(uint8_t *weight, size_t every, size_t at, size_t count) {
+  const size_t first = at / AMCT_SAMPLING_CHUNK;
+  for (size_t i = 0; i * AMCT_SAMPLING_CHUNK < count; i++) {
+    const size_t group = (first + i) / every, chosen = amct_sampling_chosen(group, every);
+    weight[i] = (uint8_t)((first + i) % every == chosen ? every : 0);
   }
 }
 
 /* Block by block, where they end with a picture, and where the groups in it end. */
-static AMCT_NOINLINE void add_pictures(amct_sketch *sketch, pictures p,
+static AMCT_NOINLINE void add_pictures(amct_sketch *sketch, const pictures *p,
                                        const uint8_t *marked) {
-  const size_t groups = p.row - p.row % (p.every * AMCT_SAMPLING_CHUNK);
-  for (size_t done = 0; done < p.count;) {
+  const size_t groups = p->row - p->row % (p->every * AMCT_SAMPLING_CHUNK);
+  size_t at = p->at;
+  for (size_t done = 0; done < p->count;) {
     uint8_t weight[BLOCK / AMCT_SAMPLING_CHUNK + 1];
-    const bool sampled = p.at < groups && p.every > 1;
-    const size_t end = p.at < groups ? groups : p.row;
-    size_t n = BLOCK - p.at % BLOCK;
-    n = n < end - p.at ? n : end - p.at;
-    n = n < p.count - done ? n : p.count - done;
-    if (sampled)
-      weigh(weight, &p, n);
-    else
-      memset(weight, 1, sizeof weight);
+    const bool sampled = at < groups && p->every > 1;
+    const size_t end = at < groups ? groups : p->row;
+    size_t n = BLOCK - at % BLOCK;
+    n = n < end - at ? n : end - at;
+    n = n < p->count - done ? n : p->count - done;
+    memset(weight, 1, sizeof weight);
+    if (sampled) weigh(weight, p->every, at, n);
     if (marked[done / BLOCK] || marked[(done + n - 1) / BLOCK])
-      add_block(sketch, p.values + done, n, weight);
+      add_block(sketch, p->values + done, n, weight);
     else
-      add_plain(sketch, p.values + done, n, weight);
+      add_plain(sketch, p->values + done, n, weight);
     done += n;
-    p.at = (p.at + n) % p.row;
+    at = (at + n) % p->row;
   }
 }
 
@@ -350,18 +352,31 @@ static amct_status prepare(amct_sketch *sketch, uint64_t more, amct_error *err) 
   return AMCT_OK;
 }
 
+static amct_status add_section(amct_sketch *sketch, const pictures *p, uint8_t *marked,
+                               amct_error *err) {
+  if (!mark_blocks(marked, sketch, p->values, p->count))
+    return amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
+  AMCT_TRY(prepare(sketch, p->count, err));
+  if (p->count >= FETCH_LEAST) amct_bins_fetch(&sketch->bins);
+  add_pictures(sketch, p, marked);
+  return AMCT_OK;
+}
+
+/* All at once, so that nothing is kept of values that are refused. A branch is of no use
+ * then: it gets them while they are in the cache. */
 static amct_status add(amct_sketch *sketch, pictures p, amct_error *err) {
-  if (p.count == 0) return AMCT_OK;
-  uint8_t *marked = amct_alloc_array(p.count / BLOCK + 1, 1);
+  const size_t all = p.count, most = sketch->is_branch && all > SECTION ? SECTION : all;
+  uint8_t *marked = amct_alloc_array(most / BLOCK + 1, 1);
   amct_status status = marked ? AMCT_OK : amct_fail_memory(err);
   fenv_t saved;
   amct_float_env_enter(&saved);
-  if (status == AMCT_OK && !mark_blocks(marked, sketch, p.values, p.count))
-    status = amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
-  if (status == AMCT_OK) status = prepare(sketch, p.count, err);
-  if (status == AMCT_OK) {
-    if (p.count >= FETCH_LEAST) amct_bins_fetch(&sketch->bins);
-    add_pictures(sketch, p, marked);
+  for (size_t left = all; left > 0 && status == AMCT_OK; left -= p.count) {
+    p.count = left;
+    if (left > most)
+      p.count = most - (p.at + most) % p.row % AMCT_SAMPLING_CHUNK; /* whole chunks */
+    status = add_section(sketch, &p, marked, err);
+    p.values += p.count;
+    p.at = (p.at + p.count) % p.row;
   }
   amct_float_env_leave(&saved);
   amct_free(marked);

@@ -43,7 +43,7 @@ size_t amct_sketch_bytes(const amct_sketch *sketch);
 AMCT_INTERNAL size_t amct_find_not_finite(const float *values, size_t count);
 
 /** Adds finite values. AMCT_OUT_OF_MEMORY and AMCT_UNSUPPORTED (a NaN or infinity among
- * them) leave the sketch as it was. */
+ * them) leave the sketch as it was, but a branch of no use. */
 AMCT_INTERNAL AMCT_NODISCARD amct_status amct_sketch_add(amct_sketch *sketch,
                                                          const float *values,
                                                          size_t count, amct_error *err);
