@@ -335,10 +335,13 @@ static void settle_ties(amct_sketch *sketch) {
     sketch->shift[i].by = amct_bins_shift(bins, sketch->shift[i].slot, owed[i]);
 }
 
-static void undo_shift(amct_sketch *sketch) {
-  for (int i = 0; i < 2; i++)
+/* Before more comes. */
+static void untidy(amct_sketch *sketch) {
+  for (int i = 0; sketch->tidy && i < 2; i++)
     if (sketch->shift[i].by != 0)
       (void)amct_bins_shift(&sketch->bins, sketch->shift[i].slot, -sketch->shift[i].by);
+  memset(sketch->shift, 0, sizeof sketch->shift);
+  sketch->tidy = false;
 }
 
 /* Room for bins as soon as the lists cannot hold all, so that nothing fails half way. */
@@ -346,9 +349,8 @@ static amct_status prepare(amct_sketch *sketch, uint64_t more, amct_error *err) 
   const uint64_t total = sketch->count + more;
   const bool fits = total <= 2 * AMCT_SKETCH_EXACT;
   if (!fits && !amct_bins_reserve(&sketch->bins, total)) return amct_fail_memory(err);
-  if (sketch->tidy) undo_shift(sketch);
+  untidy(sketch);
   sketch->count = total;
-  sketch->tidy = false;
   return AMCT_OK;
 }
 
@@ -406,7 +408,8 @@ static void add_list(amct_sketch *sketch, const amct_extremes *list) {
 /* What has left the lists of `other` leaves those of the union too: the values that
  * pushed it out are there, or in `sketch` where other is its branch. What is still in
  * them is added like any value. */
-static AMCT_NOINLINE void merge(amct_sketch *sketch, const amct_sketch *other) {
+static AMCT_NOINLINE void merge(amct_sketch *sketch, amct_sketch *other) {
+  untidy(other);
   add_list(sketch, &other->top);
   add_list(sketch, &other->bottom);
   amct_bins_merge(&sketch->bins, &other->bins);
@@ -414,8 +417,7 @@ static AMCT_NOINLINE void merge(amct_sketch *sketch, const amct_sketch *other) {
   sketch->reach.high = fmaxf(sketch->reach.high, other->reach.high);
 }
 
-amct_status amct_sketch_merge(amct_sketch *sketch, const amct_sketch *other,
-                              amct_error *err) {
+amct_status amct_sketch_merge(amct_sketch *sketch, amct_sketch *other, amct_error *err) {
   if (sketch == other)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "a sketch merged with itself");
   if (other->count == 0) return AMCT_OK;

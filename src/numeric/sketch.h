@@ -59,10 +59,10 @@ AMCT_INTERNAL AMCT_NODISCARD amct_status amct_sketch_add_sampled(amct_sketch *sk
                                                                  size_t count,
                                                                  amct_place place,
                                                                  amct_error *err);
-/** Adds all that `other` holds; the same as having seen its values.
- * AMCT_INVALID_ARGUMENT: a sketch with itself. */
-AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch,
-                                             const amct_sketch *other, amct_error *err);
+/** Adds all that `other` holds; the same as having seen its values. What was looked at of
+ * either is gone. AMCT_INVALID_ARGUMENT: a sketch with itself. */
+AMCT_NODISCARD amct_status amct_sketch_merge(amct_sketch *sketch, amct_sketch *other,
+                                             amct_error *err);
 
 /** Read-only contents, valid until the sketch changes. */
 typedef struct amct_sketch_view {

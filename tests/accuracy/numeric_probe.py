@@ -75,6 +75,10 @@ class View(ctypes.Structure):
     ]
 
 
+class Place(ctypes.Structure):
+    _fields_ = [("row", c_size_t), ("at", c_size_t)]
+
+
 class RangeOptions(ctypes.Structure):
     _fields_ = (
         [("algorithm", ctypes.c_int64)]
@@ -310,6 +314,12 @@ class Sketch:
     def add(self, values):
         values = np.ascontiguousarray(values, np.float32)
         assert self.library.amct_sketch_add(self.handle, address(values), c_size_t(values.size), None) == 0
+
+    def add_sampled(self, values, row, at=0):
+        """Values of pictures of `row` values; the first is in place `at` of its own."""
+        values = np.ascontiguousarray(values, np.float32)
+        count, place = c_size_t(values.size), Place(row, at)
+        assert self.library.amct_sketch_add_sampled(self.handle, address(values), count, place, None) == 0
 
     def merge(self, other):
         assert self.library.amct_sketch_merge(self.handle, other.handle, None) == 0

@@ -184,6 +184,120 @@ def test_branches_are_one_sketch(library, name):
         assert same(sketch.look(), sketch_reference(x))
 
 
+# Sketch of large pictures
+
+
+def mix(x):
+    x = (x ^ x >> 16) * 0x7FEB352D & 0xFFFFFFFF
+    x = (x ^ x >> 15) * 0x846CA68B & 0xFFFFFFFF
+    return x ^ x >> 16
+
+
+def weights_of(row):
+    """What each value of a picture counts: sampling.h."""
+    every = 1
+    while every < 16 and row // (2 * every) >= 8192:
+        every *= 2
+    weights = np.ones(row, np.int64)
+    for group in range(row // (64 * every)):
+        chosen = group * every + mix(group) % every
+        weights[64 * every * group : 64 * every * (group + 1)] = 0
+        weights[64 * chosen : 64 * (chosen + 1)] = every
+    return weights
+
+
+def sampled_reference(values, weights):
+    """sketch_reference where values have weights: the bins by what their values weigh, less one for each that is listed."""
+    top, bottom, bins, first, width, _ = sketch_reference(values)
+    v = np.asarray(values, np.float64)
+    if width == 0.0:
+        return top, bottom, bins, first, width, False
+    rest = np.sort(v)[bottom.size : v.size - top.size]
+    low, high = rest[0], rest[-1]
+    within = (v >= low) & (v <= high)
+    bin_of = np.floor(v[within] / width - first).astype(np.int64)
+    counts = np.bincount(bin_of, weights[within], bins.size).astype(np.int64)
+    counts[-1] -= np.count_nonzero(top == high)
+    counts[0] -= np.count_nonzero(bottom == low)
+    seen = np.concatenate([v[within & (weights > 0)], [low, high]])
+    on_edges = bool(np.all(np.floor(seen / width) * width == seen))
+    return top, bottom, np.maximum(counts, 0).astype(np.uint64), first, width, on_edges
+
+
+PICTURES = {  # values of a picture, pictures, kind
+    "small": (9_000, 5, "relu"),
+    "every second": (20_000, 6, "gaussian"),
+    "many zeros": (70_001, 4, "relu"),
+    "ties at the top": (300_000, 3, "relu6"),
+    "pixels": (150_528, 4, "pixels"),
+    "integers": (40_000, 5, "few integers"),
+    "constant": (33_000, 3, "constant"),
+    "outliers": (66_000, 3, "heavy"),
+    "negative": (131_072, 3, "negative"),
+}
+
+
+def pictures_of(name):
+    row, count, kind = PICTURES[name]
+    rng = np.random.default_rng(9)
+    if kind == "few integers":
+        return rng.integers(-2, 3, (count, row)).astype(f32)
+    x = KINDS[kind](rng.standard_normal(count * row), rng)
+    return np.resize(x, (count, row)).astype(f32)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_large_pictures_are_sampled(library, name):
+    """The bytes of the definition, for any order of pictures, parts, branches and mergers."""
+    x = pictures_of(name)
+    row = x.shape[1]
+    wanted = sampled_reference(x.ravel(), np.tile(weights_of(row), x.shape[0]))
+    whole = Sketch(library)
+    whole.add_sampled(x, row)
+    assert same(whole.look(), wanted)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        mixed = x[rng.permutation(x.shape[0])] if seed % 3 else x[np.argsort(x.max(axis=1) * (-1) ** seed)]
+        trunk, aside = Sketch(library), Sketch(library)
+        for picture in mixed:
+            cuts = np.unique(np.concatenate([[0, row], rng.integers(0, row // 64, 3) * 64]))
+            for first, last in zip(cuts, cuts[1:]):
+                to = [trunk, aside, trunk.branch()][rng.integers(3)]
+                to.add_sampled(picture[first:last], row, first)
+                if to is aside and rng.integers(2):
+                    aside.look()  # changes nothing
+                elif to is not trunk and to is not aside:
+                    trunk.merge(to)
+        trunk.look()
+        trunk.merge(aside)
+        assert same(trunk.look(), wanted), seed
+
+
+def test_samples_see_all_channels():
+    """A picture of 112 x 112 values of 2 to 1,280 channels: each is sampled about as often as the others."""
+    for channels in (2, 3, 16, 24, 32, 64, 96, 128, 144, 168, 192, 256, 672, 1280):
+        row = 112 * 112 * channels
+        by_channel = weights_of(row).reshape(-1, channels).sum(axis=0)
+        assert by_channel.sum() == row
+        assert np.all(np.abs(by_channel / (row / channels) - 1) < 0.35), channels
+
+
+@pytest.mark.parametrize("kind", ["relu", "relu6", "silu", "gaussian", "laplace", "heavy", "mixture", "tanh", "half"])
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_pick_the_scale_of_all_data(library, kind, seed):
+    """Within a step of brute force, or where the losses are the same to 1 %; pictures are correlated in space."""
+    rng = np.random.default_rng(seed)
+    shape = 4, 28, 28, 128  # one chunk of eight counts
+    level = rng.normal(0, 0.5, (4, 7, 7, 1)).repeat(4, axis=1).repeat(4, axis=2)
+    noise = rng.standard_normal(shape) * rng.uniform(0.3, 2, shape[3]) + level
+    x = KINDS[kind](noise.ravel(), rng).astype(f32)
+    scales, _, losses, best = brute_force(x)
+    sketch = Sketch(library)
+    sketch.add_sampled(x, x.size // shape[0])
+    picked = int(np.argmin(np.abs(scales - sketch.ifmr()[0])))
+    assert abs(picked - best) <= 1 or losses[picked] <= losses[best] * 1.01, (picked, best, losses[picked] / losses[best])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(library, value):
     x = np.clip(np.random.default_rng(3).standard_normal(200_000), 0, None).astype(f32)
@@ -193,6 +307,7 @@ def test_values_that_are_not_finite_are_refused(library, value):
         trunk = Sketch(library, x)
         for sketch in (trunk.branch(), Sketch(library), trunk):
             assert library.amct_sketch_add(sketch.handle, address(y), c_size_t(y.size), None) != 0
+        assert same(trunk.look(), sketch_reference(x))  # as it was
 
 
 def test_many_random_mergers(library):
