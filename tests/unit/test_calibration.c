@@ -16,6 +16,7 @@
 #include "calibration_steps.h"
 
 enum { BIG = 700000, BATCHES = 4, TENSORS = 3, SMALL = 5000 };
+enum { PICTURE = 300007, PICTURES = 6 };
 
 static uint32_t next_random(uint32_t *seed) {
   return *seed = *seed * 1664525u + 1013904223u;
@@ -278,13 +279,38 @@ static void test_order_and_threads_do_not_matter(void **state) {
   free(expected);
 }
 
-/* The record of big batches in a child with so many threads. */
-static char *record_with_threads(const char *threads) {
+typedef char *record_maker(int64_t how);
+
+static char *record_of_big(int64_t rotate) {
+  return record_of(BIG, false, (unsigned)rotate);
+}
+
+/* The record of large pictures, so many a batch; every second time from the last one. */
+static char *record_of_pictures(int64_t each) {
+  const char *path = temp_path(&g_folder, "record.txt");
+  char id[AMCT_CALIB_ID_BYTES];
+  const int64_t dims[] = {each, PICTURE};
+  float *values = random_values((size_t)PICTURES * PICTURE, 5);
+  assert_int_equal(begin_at(path, id, NULL), AMCT_OK);
+  amct_calib_range_spec range = range_of(id, path, 1, k_layers, 1);
+  range.batch_num = PICTURES / each;
+  for (int64_t i = 0; i < range.batch_num; i++) {
+    const int64_t batch = each % 2 ? range.batch_num - 1 - i : i;
+    const amct_calib_batch b = {values + batch * each * PICTURE, (size_t)(each * PICTURE),
+                                dims, 2};
+    assert_int_equal(amct_calib_observe(&range, &b, NULL), AMCT_OK);
+  }
+  free(values);
+  return temp_read(path);
+}
+
+/* In a child with so many threads. */
+static char *record_with_threads(const char *threads, record_maker *make, int64_t how) {
   const char *copy = temp_path(&g_folder, threads);
   const pid_t child = fork();
   if (child == 0) {
     setenv("AMCT_THREADS", threads, 1);
-    char *text = record_of(BIG, false, 0);
+    char *text = make(how);
     temp_write(copy, text);
     free(text);
     _exit(0);
@@ -297,14 +323,31 @@ static char *record_with_threads(const char *threads) {
 
 static void test_shards_do_not_matter(void **state) {
   (void)state;
-  char *one = record_with_threads("1"), *two = record_with_threads("2");
-  char *many = record_with_threads("13");
+  char *one = record_with_threads("1", record_of_big, 0);
+  char *two = record_with_threads("2", record_of_big, 0);
+  char *many = record_with_threads("13", record_of_big, 0);
   assert_non_null(strstr(one, "key: \"c\""));
   assert_string_equal(two, one);
   assert_string_equal(many, one);
   free(one);
   free(two);
   free(many);
+}
+
+/* A sample of them counts: the same one however they come. */
+static void test_batches_of_large_pictures_do_not_matter(void **state) {
+  (void)state;
+  static const char *const threads[] = {"1", "2", "5"};
+  static const int64_t each[] = {1, 2, 3, 6};
+  char *expected = record_with_threads("1", record_of_pictures, 6);
+  assert_non_null(strstr(expected, "scale_d"));
+  for (size_t i = 0; i < sizeof threads / sizeof *threads; i++)
+    for (size_t k = 0; k < sizeof each / sizeof *each; k++) {
+      char *again = record_with_threads(threads[i], record_of_pictures, each[k]);
+      assert_string_equal(again, expected);
+      free(again);
+    }
+  free(expected);
 }
 
 /* ---- failing allocations ---- */
@@ -353,6 +396,7 @@ int main(void) {
       CASE(test_bad_value_in_a_late_shard),
       CASE(test_order_and_threads_do_not_matter),
       CASE(test_shards_do_not_matter),
+      CASE(test_batches_of_large_pictures_do_not_matter),
       CASE(test_every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
