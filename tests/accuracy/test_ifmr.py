@@ -246,6 +246,19 @@ def pictures_of(name):
     return np.resize(x, (count, row)).astype(f32)
 
 
+def add_in_parts(picture, rng, trunk, aside):
+    """To the trunk, straight or by branches, and to a sketch beside it."""
+    row = picture.size
+    cuts = np.unique(np.concatenate([[0, row], rng.integers(0, row // 64, 3) * 64]))
+    for first, last in zip(cuts, cuts[1:]):
+        to = [trunk, aside, trunk.branch()][rng.integers(3)]
+        to.add_sampled(picture[first:last], row, first)
+        if to is aside:
+            aside.look()  # changes nothing
+        elif to is not trunk:
+            trunk.merge(to)
+
+
 @pytest.mark.parametrize("name", PICTURES)
 def test_large_pictures_are_sampled(library, name):
     """The bytes of the definition, for any order of pictures, parts, branches and mergers."""
@@ -257,17 +270,10 @@ def test_large_pictures_are_sampled(library, name):
     assert same(whole.look(), wanted)
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        mixed = x[rng.permutation(x.shape[0])] if seed % 3 else x[np.argsort(x.max(axis=1) * (-1) ** seed)]
+        order = rng.permutation(x.shape[0]) if seed % 3 else np.argsort(x.max(axis=1) * (-1) ** seed)
         trunk, aside = Sketch(library), Sketch(library)
-        for picture in mixed:
-            cuts = np.unique(np.concatenate([[0, row], rng.integers(0, row // 64, 3) * 64]))
-            for first, last in zip(cuts, cuts[1:]):
-                to = [trunk, aside, trunk.branch()][rng.integers(3)]
-                to.add_sampled(picture[first:last], row, first)
-                if to is aside and rng.integers(2):
-                    aside.look()  # changes nothing
-                elif to is not trunk and to is not aside:
-                    trunk.merge(to)
+        for picture in x[order]:
+            add_in_parts(picture, rng, trunk, aside)
         trunk.look()
         trunk.merge(aside)
         assert same(trunk.look(), wanted), seed
