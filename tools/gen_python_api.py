@@ -24,9 +24,10 @@ Definitions = (ast.FunctionDef, ast.ClassDef)
 
 
 def definitions() -> Dict[str, ast.AST]:
-    """Functions and classes of the package's files, by name; those of __init__.py count first."""
+    """Functions and classes of the package's files, by name; those of __init__.py count first, _core.py last."""
     found: Dict[str, ast.AST] = {}
-    paths = sorted(tree.files(".py"), key=lambda path: (path.name != "__init__.py", path.name))
+    order = {"__init__.py": 0, "_core.py": 2}  # the core has plain functions of the same names
+    paths = sorted(tree.files(".py"), key=lambda path: (order.get(path.name, 1), path.name))
     for path in paths:
         body = ast.parse(tree.read(path)).body if path.parent == PACKAGE else []
         for node in (node for node in body if isinstance(node, Definitions)):

@@ -137,7 +137,10 @@ _PROTOTYPES = {
         [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _TEXT, _TEXT, _ERROR],
     ),
     "amct_save_quant_retrain_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
-    "amct_convert_qat_model": (ctypes.c_int, [_TEXT, _Strings, _TEXT, _TEXT, _ERROR]),
+    "amct_convert_qat_model": (
+        ctypes.c_int,
+        [_TEXT, _Strings, _TEXT, _TEXT, ctypes.c_bool, _ERROR],
+    ),
     "amct_quantize_model": (
         ctypes.c_int,
         [ctypes.POINTER(ctypes.c_void_p), _SOURCE, _TEXT, _TEXT, _Strings, _ERROR],
@@ -408,13 +411,18 @@ def convert_model(pb_model: str, outputs: Iterable[str], record_file: str, save_
 
 
 def convert_qat_model(
-    pb_model: str, outputs: Iterable[str], save_path: str, record_file: Optional[str]
+    pb_model: str,
+    outputs: Iterable[str],
+    save_path: str,
+    record_file: Optional[str],
+    exact_weights: bool,
 ) -> None:
     """Writes the quantized model of a pb with fake quantization."""
     error = _Error()
     record = None if record_file is None else _path(record_file)
-    names = _strings(outputs)
-    status = _lib.amct_convert_qat_model(_path(pb_model), names, _path(save_path), record, error)
+    status = _lib.amct_convert_qat_model(
+        _path(pb_model), _strings(outputs), _path(save_path), record, exact_weights, error
+    )
     _check(status, error)
 
 

@@ -11,6 +11,7 @@ static const char k_module[] = "convert_qat_model";
 
 /* What a call works on; freed in one place. */
 typedef struct flow {
+  bool exact_weights;
   amct_study study;
   amct_fakes fakes;
   amct_record record;
@@ -50,6 +51,7 @@ static amct_status take_out(flow *f, amct_strings outputs, amct_error *err) {
   if (status == AMCT_OK)
     status = amct_fakes_take_out(&f->fakes, &layers, outputs.at, outputs.count, err);
   amct_layers_free(&layers);
+  if (status == AMCT_OK && f->exact_weights) status = amct_fakes_split(&f->fakes, err);
   if (status != AMCT_OK || f->fakes.layers.count) return status;
   return amct_fail(err, AMCT_UNSUPPORTED, NULL, "%s: no layer can be quantized%s%s",
                    amct_graph_label(f->study.graph), f->fakes.reason ? ": " : "",
@@ -114,8 +116,8 @@ static amct_status convert(flow *f, const char *pb_model, amct_strings outputs,
 
 amct_status amct_convert_qat_model(const char *pb_model, amct_strings outputs,
                                    const char *save_path, const char *record_file,
-                                   amct_error *err) {
-  flow f = {0};
+                                   bool exact_weights, amct_error *err) {
+  flow f = {.exact_weights = exact_weights};
   const amct_status status = convert(&f, pb_model, outputs, save_path, record_file, err);
   free_flow(&f);
   return status;

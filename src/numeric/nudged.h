@@ -62,6 +62,15 @@ AMCT_NODISCARD amct_status amct_nudged_scales(float *scale_w, size_t *count, boo
                                               const amct_nudged_weights *of,
                                               amct_error *err);
 
+/**
+ * w = held + rest, both on the grids, within -128..127 steps of zero: held takes all of w
+ * that it can. No factors.
+ *
+ * @return false: held is w, or rest does not fit either (255 steps).
+ */
+AMCT_INTERNAL bool amct_nudged_split(float *held, float *rest,
+                                     const amct_nudged_weights *of);
+
 /** How far from the grids weights are rounded. */
 typedef struct amct_nudged_loss {
   size_t channels; /* with a weight 1/100 of a step off, or more */

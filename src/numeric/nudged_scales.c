@@ -200,6 +200,35 @@ amct_status amct_nudged_scales(float *scale_w, size_t *count, bool *exact,
   return status;
 }
 
+/* ---- two parts ---- */
+
+/* The number of weights that are in both; -1: some do not fit. */
+static AMCT_NOINLINE ptrdiff_t split(float *held, float *rest,
+                                     const amct_nudged_weights *of) {
+  const amct_weight_layout l = of->layout;
+  const size_t count = l.outer * l.channels * l.inner;
+  ptrdiff_t found = 0;
+  for (size_t i = 0; i < count; i++) {
+    const size_t c = i / l.inner % l.channels;
+    const float steps = steps_of(of, c, of->weights[i]);
+    const float most = steps > 127 ? 127 : steps < -128 ? -128 : steps;
+    const float left = steps - most, scale = grid_of(of, c)->scale;
+    if (!(left <= 127 && left >= -128)) return -1;
+    held[i] = most * scale;
+    rest[i] = left * scale;
+    found += left != 0;
+  }
+  return found;
+}
+
+bool amct_nudged_split(float *held, float *rest, const amct_nudged_weights *of) {
+  fenv_t saved;
+  amct_float_env_enter(&saved);
+  const ptrdiff_t found = split(held, rest, of);
+  amct_float_env_leave(&saved);
+  return found > 0;
+}
+
 /* ---- what is lost ---- */
 
 static double missed_of(const amct_nudged_weights *of, size_t channel, const int8_t *q,

@@ -140,9 +140,10 @@ static inline amct_status run_retrain_save(const net *n, amct_error *err) {
 
 static inline amct_status run_convert_qat(const net *n, amct_error *err) {
   const char *const names[] = {"prob"};
-  return amct_convert_qat_model(
-      temp_path(&n->folder, "fake.pb"), (amct_strings){names, 1},
-      temp_path(&n->folder, "made/model"), temp_path(&n->folder, "made/record.txt"), err);
+  return amct_convert_qat_model(temp_path(&n->folder, "fake.pb"),
+                                (amct_strings){names, 1},
+                                temp_path(&n->folder, "made/model"),
+                                temp_path(&n->folder, "made/record.txt"), true, err);
 }
 
 enum { TARGETS = 3 };

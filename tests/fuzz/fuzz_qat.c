@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A graph in text form: what convert_qat_model makes of its fake quantization. */
+/* A graph in text form: what convert_qat_model makes of its fake quantization; of an
+ * odd size, with exact weights. */
 #include "fuzz/fuzz.h"
 
 #include "graph/textform.h"
@@ -34,7 +35,7 @@ static bool read_graph(flow *f, amct_slice text, amct_error *err) {
   return fuzz_succeeded(amct_fakes_find(&f->fakes, err), err);
 }
 
-static bool take_out(flow *f, amct_error *err) {
+static bool take_out(flow *f, bool split, amct_error *err) {
   amct_layers layers = {0};
   const bool done = fuzz_succeeded(amct_constants_fold(f->graph, err), err) &&
                     fuzz_succeeded(amct_layers_find(&layers, f->graph, f->outputs.at,
@@ -42,7 +43,8 @@ static bool take_out(flow *f, amct_error *err) {
                                    err) &&
                     fuzz_succeeded(amct_fakes_take_out(&f->fakes, &layers, f->outputs.at,
                                                        f->outputs.count, err),
-                                   err);
+                                   err) &&
+                    (!split || fuzz_succeeded(amct_fakes_split(&f->fakes, err), err));
   amct_layers_free(&layers);
   check_graph(f);
   return done;
@@ -79,7 +81,7 @@ static void deploy(flow *f, amct_error *err) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   amct_error err = {0};
   flow f = {0};
-  if (read_graph(&f, (amct_slice){data, size}, &err) && take_out(&f, &err) &&
+  if (read_graph(&f, (amct_slice){data, size}, &err) && take_out(&f, size % 2, &err) &&
       plan(&f, &err))
     deploy(&f, &err);
   amct_fakes_free(&f.fakes);

@@ -118,6 +118,26 @@ static void losses_are_measured(void **unused) {
   assert_true(loss.largest == 227 / 0.5);
 }
 
+static void weights_are_split(void **unused) {
+  static const float wide[] = {100, 1, 0, -127, -0.5f, 2}, fits[] = {63.5f, -64};
+  static const float most[] = {127, 127.5f}; /* 254, 255 steps */
+  const amct_nudged grid = {0.5f, 0, 255, 128};
+  amct_nudged_weights of = {wide, {3, 2, 1}, &grid, 1, NULL, true};
+  float held[6], rest[6];
+  (void)unused;
+  assert_true(amct_nudged_split(held, rest, &of));
+  for (size_t i = 0; i < 6; i++) {
+    assert_true(held[i] + rest[i] == wide[i]);
+    assert_true(held[i] == (i == 0 ? 63.5f : i == 3 ? -64 : wide[i]));
+  }
+  of = (amct_nudged_weights){fits, {2, 1, 1}, &grid, 1, NULL, true};
+  assert_false(amct_nudged_split(held, rest, &of));
+  of = (amct_nudged_weights){most, {1, 1, 1}, &grid, 1, NULL, true};
+  assert_true(amct_nudged_split(held, rest, &of));
+  of.layout.outer = 2;
+  assert_false(amct_nudged_split(held, rest, &of));
+}
+
 static void weights_are_finite(void **unused) {
   const float w[] = {1, NAN};
   const amct_nudged grid = {0.5f, 0, 255, 128};
@@ -179,9 +199,10 @@ static void constants_fold(void **unused) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(ranges_are_nudged),  cmocka_unit_test(values_go_to_the_grid),
-      cmocka_unit_test(scales_of_weights),  cmocka_unit_test(losses_are_measured),
-      cmocka_unit_test(weights_are_finite), cmocka_unit_test(constants_fold),
+      cmocka_unit_test(ranges_are_nudged), cmocka_unit_test(values_go_to_the_grid),
+      cmocka_unit_test(scales_of_weights), cmocka_unit_test(losses_are_measured),
+      cmocka_unit_test(weights_are_split), cmocka_unit_test(weights_are_finite),
+      cmocka_unit_test(constants_fold),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
