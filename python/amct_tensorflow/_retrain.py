@@ -147,7 +147,7 @@ def convert_qat_model(
     save_path: str,
     record_file: Optional[str] = None,
     *,
-    exact_weights: bool = False
+    exact_weights: bool = False,
 ) -> None:
     """Writes the quantized model of a frozen graph that was trained with fake quantization.
 

@@ -53,9 +53,10 @@ AMCT_NODISCARD amct_status amct_fakes_take_out(amct_fakes *fakes,
                                                const char *const *outputs,
                                                size_t output_count, amct_error *err);
 
-/** Layers with weights beyond int8 become "<layer>/held" + "<layer>/rest", an AddV2 of the
- * layer's name, each with weights that int8 holds. Where weights are no plain constants
- * (shared shapes, loops) the layer stays as it is. After amct_fakes_take_out. */
+/** Layers with weights beyond int8 become "<layer>/held" + "<layer>/rest", an AddV2 of
+ * the layer's name, each with weights that int8 holds. Where weights are no plain
+ * constants (reshaped, in loops) the layer stays as it is. After amct_fakes_take_out.
+ */
 AMCT_NODISCARD amct_status amct_fakes_split(amct_fakes *fakes, amct_error *err);
 
 /** The factors of the chosen layers, of their weights as the plan folds them; to `stats`
