@@ -35,6 +35,16 @@ try --outputs "y:1" --data "a=four.bin"
 try --outputs "w" --data "a=four.bin"
 cp "$DATA/../../fuzz/corpus/arrays/seed_npz_two" two.npz
 try --outputs y --data "a=two.npz"
+npy() { # file, shape, bytes of zeros
+  printf '\x93NUMPY\x01\x00\x76\x00' >"$1"
+  printf "%-117s\n" "{'descr': '<f4', 'fortran_order': False, 'shape': ($2), }" >>"$1"
+  head -c "$3" /dev/zero >>"$1"
+}
+npy narrow.npy '4, 2' 32
+npy wide.npy '4, 3' 48
+npy deep.npy '4, 2, 1' 32
+try --outputs z --data "c=narrow.npy;c=wide.npy"
+try --outputs z --data "c=narrow.npy;c=deep.npy"
 head -c 4 /dev/zero >one.bin
 try --outputs u --data d=one.bin
 ls
