@@ -85,12 +85,12 @@ cli_status cli_run_convert(const cli_call *call) {
   const char *path = cli_text(call, CLI_convert_save_path);
   const char *factors = cli_text(call, CLI_convert_factors);
   const amct_strings outputs = cli_names(call, CLI_convert_outputs);
-  const bool exact = call->given[CLI_convert_exact_weights];
+  const bool exact = call->given[CLI_convert_exact];
   amct_error err = {0};
   if (record && factors)
     return cli_usage(CLI_convert, "--factors is for models without a --record");
   if (record && exact)
-    return cli_usage(CLI_convert, "--exact_weights is for models without a --record");
+    return cli_usage(CLI_convert, "--exact is for models without a --record");
   if (call->given[CLI_convert_retrained]) {
     if (!record) return cli_usage(CLI_convert, "--retrained needs a --record");
     return cli_finish(amct_save_quant_retrain_model(model, outputs, record, path, &err),

@@ -55,15 +55,16 @@ AMCT_API AMCT_NODISCARD amct_status amct_save_quant_retrain_model(const char *pb
  * fake-quantized to 8 bits stay float, each with a warning.
  *
  * @param record_file    where to write the factors; NULL: nowhere
- * @param exact_weights  a layer with weights farther from zero than int8 reaches becomes
- * the sum of two, which compute exactly what it did, at twice its cost; false: its
- * weights are rounded anew, with a warning
+ * @param exact          true: biases are added in float, and a layer with weights farther
+ * from zero than int8 reaches becomes the sum of two, at twice its cost, so that each
+ * layer computes what it did; false: biases are rounded to steps of scale_d*scale_w, and
+ * such weights anew, with a warning
  * @return as amct_save_model; AMCT_UNSUPPORTED (no fake quantization in the pb, no layer
  * that can be quantized).
  */
 AMCT_API AMCT_NODISCARD amct_status
 amct_convert_qat_model(const char *pb_model, amct_strings outputs, const char *save_path,
-                       const char *record_file, bool exact_weights, amct_error *err);
+                       const char *record_file, bool exact, amct_error *err);
 
 #ifdef __cplusplus
 }

@@ -415,13 +415,13 @@ def convert_qat_model(
     outputs: Iterable[str],
     save_path: str,
     record_file: Optional[str],
-    exact_weights: bool,
+    exact: bool,
 ) -> None:
     """Writes the quantized model of a pb with fake quantization."""
     error = _Error()
     record = None if record_file is None else _path(record_file)
     status = _lib.amct_convert_qat_model(
-        _path(pb_model), _strings(outputs), _path(save_path), record, exact_weights, error
+        _path(pb_model), _strings(outputs), _path(save_path), record, exact, error
     )
     _check(status, error)
 

@@ -147,7 +147,7 @@ def convert_qat_model(
     save_path: str,
     record_file: Optional[str] = None,
     *,
-    exact_weights: bool = False,
+    exact: bool = False,
 ) -> None:
     """Writes the quantized model of a frozen graph that was trained with fake quantization.
 
@@ -161,9 +161,10 @@ def convert_qat_model(
       outputs: list of str, names of the output ops, without ":0". They keep their names.
       save_path: str, where to write, with the first part of the file names.
       record_file: str, where to write the factors too; None for nowhere.
-      exact_weights: bool, True: a layer with weights farther from zero than int8 reaches, of
-        an uneven range, becomes the sum of two layers that compute exactly what it did, at
-        twice its cost. False: such weights are rounded anew, with a warning.
+      exact: bool, True: each layer computes what it did. Biases are added in float, behind
+        the dequantization, and a layer with weights farther from zero than int8 reaches, of
+        an uneven range, becomes the sum of two layers, at twice its cost. False: biases are
+        rounded to steps of scale_d * scale_w, and such weights anew, with a warning.
 
     Raises:
       TypeError, ValueError: an argument of a wrong type, or with a value not allowed.
@@ -180,5 +181,5 @@ def convert_qat_model(
         _arguments.outputs("outputs", outputs),
         _arguments.path("save_path", save_path, suffix="_quantized.pb"),
         record_file,
-        _arguments.flag("exact_weights", exact_weights),
+        _arguments.flag("exact", exact),
     )

@@ -11,7 +11,7 @@ static const char k_module[] = "convert_qat_model";
 
 /* What a call works on; freed in one place. */
 typedef struct flow {
-  bool exact_weights;
+  bool exact;
   amct_study study;
   amct_fakes fakes;
   amct_record record;
@@ -51,11 +51,17 @@ static amct_status take_out(flow *f, amct_strings outputs, amct_error *err) {
   if (status == AMCT_OK)
     status = amct_fakes_take_out(&f->fakes, &layers, outputs.at, outputs.count, err);
   amct_layers_free(&layers);
-  if (status == AMCT_OK && f->exact_weights) status = amct_fakes_split(&f->fakes, err);
+  if (status == AMCT_OK && f->exact) status = amct_fakes_split(&f->fakes, err);
   if (status != AMCT_OK || f->fakes.layers.count) return status;
   return amct_fail(err, AMCT_UNSUPPORTED, NULL, "%s: no layer can be quantized%s%s",
                    amct_graph_label(f->study.graph), f->fakes.reason ? ": " : "",
                    f->fakes.reason ? f->fakes.reason : "");
+}
+
+/* It is added in float, behind the dequantization. */
+static void leave_bias(amct_layer *layer) {
+  layer->bias = NULL;
+  layer->output = layer->node;
 }
 
 /* A layer with one scale for all its weights keeps the grid that it was trained on only
@@ -69,6 +75,8 @@ static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
       skip[options.skip_count++] = f->fakes.layers.at[i].name;
   AMCT_TRY(amct_study_plan(&f->study, &options, err));
   amct_plan_log(f->study.plan, k_module);
+  for (size_t i = 0; i < f->study.layers.count && f->exact; i++)
+    leave_bias(&f->study.layers.at[i]);
   return AMCT_OK;
 }
 
@@ -116,8 +124,8 @@ static amct_status convert(flow *f, const char *pb_model, amct_strings outputs,
 
 amct_status amct_convert_qat_model(const char *pb_model, amct_strings outputs,
                                    const char *save_path, const char *record_file,
-                                   bool exact_weights, amct_error *err) {
-  flow f = {.exact_weights = exact_weights};
+                                   bool exact, amct_error *err) {
+  flow f = {.exact = exact};
   const amct_status status = convert(&f, pb_model, outputs, save_path, record_file, err);
   free_flow(&f);
   return status;

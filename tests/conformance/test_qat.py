@@ -159,10 +159,10 @@ def test_uneven_network(by_channel, capfd):
 
 
 @pytest.mark.parametrize("by_channel", [False, True])
-def test_exact_weights(by_channel, capfd):
+def test_exact(by_channel, capfd):
     """The same, as sums of two layers: as near as with even ranges."""
     before = written(network, True, by_channel, uneven=True)
-    after = converted(exact_weights=True)
+    after = converted(exact=True)
     log = "".join(capfd.readouterr())
     assert "leave the steps they were trained on" not in log
     assert log.count("its weights are exactly the trained ones") == ops(after).count("AscendDequant") == 8
@@ -173,24 +173,27 @@ def test_exact_weights(by_channel, capfd):
     assert np.mean(np.abs(old - new) > 60 / 255) < 0.1
 
 
-def test_exact_weights_where_they_are_not_needed(capfd):
-    """Even ranges: nothing is split. 255 steps above zero: nothing can be."""
-    written(network)
-    assert converted(exact_weights=True) == converted()
+def test_exact_where_int8_holds_the_weights_or_no_two_do(capfd):
+    """Even ranges: nothing is split, biases stay float. 255 steps above zero: nothing can be."""
+    before = written(network)
+    after, plain = converted(exact=True), converted()
+    assert ops(after).count("AscendDequant") == ops(plain).count("AscendDequant") == 4
+    biases = [{node.name: node for node in part.node if node.op == "BiasAdd"} for part in (before, after)]
+    assert biases[0] and {node.input[1] for node in biases[0].values()} <= {n.input[1] for n in biases[1].values()}
     capfd.readouterr()
     weights = np.linspace(0, 1, 8, dtype=F32).reshape(4, 2)
     written(weighted, weights, F32(0), F32(1))
-    assert ops(converted(exact_weights=True)).count("AscendDequant") == 1
+    assert ops(converted(exact=True)).count("AscendDequant") == 1
     assert 'layer "out": the weights of 2 of 2 channels leave' in "".join(capfd.readouterr())
-    with pytest.raises(TypeError, match="exact_weights"):
-        converted(exact_weights=1)
+    with pytest.raises(TypeError, match="exact"):
+        converted(exact=1)
 
 
-def test_exact_weights_of_an_output():
+def test_exact_of_an_output():
     """The sum has the layer's name; the record names its parts."""
     weights = random(5, 4, 2)
     before = written(weighted, weights, weights.min(), weights.max(), True)
-    after = converted(record_file="r.txt", exact_weights=True)
+    after = converted(record_file="r.txt", exact=True)
     assert sorted(models.read_record("r.txt")) == ["out/held", "out/rest"]
     assert {node.name: node.op for node in after.node}["out"] == "AddV2"
     data = random(3, 64, 4)

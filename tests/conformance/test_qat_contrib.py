@@ -37,6 +37,24 @@ def contrib_network(x, training, norm="fused", weights=None):
     return tf.identity(y, name="out")
 
 
+def deep_network(x, training):
+    """Thirteen layers and a dense one, every third with what came before added."""
+    from tensorflow.contrib import slim
+
+    normal = dict(is_training=training, decay=0.9, scale=True)
+    with slim.arg_scope([slim.conv2d, slim.separable_conv2d], activation_fn=tf.nn.relu6):
+        with slim.arg_scope(
+            [slim.conv2d, slim.separable_conv2d], normalizer_fn=slim.batch_norm, normalizer_params=normal
+        ):
+            y = slim.conv2d(x, 24, 3, scope="first")
+            for i in range(4):
+                z = slim.conv2d(y, 48, 1, scope="wide%d" % i)
+                z = slim.separable_conv2d(z, None, 3, depth_multiplier=1, scope="depthwise%d" % i)
+                y = y + slim.conv2d(z, 24, 1, scope="narrow%d" % i)
+    y = slim.fully_connected(slim.flatten(y), 5, activation_fn=None, scope="fc")
+    return tf.identity(y, name="out")
+
+
 def layers_network(x, training):
     """Batch norms of tf.layers, not fused: tf.contrib.quantize leaves them, and what stands before them, alone."""
     y = x
@@ -125,13 +143,23 @@ def test_contrib(case, capfd):
 
 
 @pytest.mark.parametrize("case", ["default", "skewed"])
-def test_contrib_exact_weights(case):
+def test_contrib_exact(case):
     """Every picture within a step, every layer as from symmetric ranges."""
     how, training, _, _ = CONTRIB[case]
     before, data = trained(lambda x, is_training: contrib_network(x, is_training, **how), **training)
-    after = converted(exact_weights=True)
+    after = converted(exact=True)
     spans = [(name, np.ptp(values(before, data, name)[0]) / 255) for name in CONTRIB_TENSORS]
     check_layers(before, after, data, spans, 0.1)
+    old, new = values(before, data, "out")[0], values(after, data, "out")[0]
+    assert np.abs(old - new).max() < np.ptp(old) / 255
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_contrib_exact_and_deep(symmetric):
+    """Whatever the ranges and the number of layers: what is exact does not add up."""
+    before, data = trained(deep_network, symmetric=symmetric)
+    after = converted(exact=True)
+    assert ops(after).count("AscendDequant") >= 13
     old, new = values(before, data, "out")[0], values(after, data, "out")[0]
     assert np.abs(old - new).max() < np.ptp(old) / 255
 
