@@ -62,9 +62,11 @@ AMCT_API AMCT_NODISCARD amct_status amct_save_quant_retrain_model(const char *pb
  * @return as amct_save_model; AMCT_UNSUPPORTED (no fake quantization in the pb, no layer
  * that can be quantized).
  */
-AMCT_API AMCT_NODISCARD amct_status
-amct_convert_qat_model(const char *pb_model, amct_strings outputs, const char *save_path,
-                       const char *record_file, bool exact, amct_error *err);
+AMCT_API AMCT_NODISCARD amct_status amct_convert_qat_model(const char *pb_model,
+                                                           amct_strings outputs,
+                                                           const char *save_path,
+                                                           const char *record_file,
+                                                           bool exact, amct_error *err);
 
 #ifdef __cplusplus
 }
