@@ -13,43 +13,20 @@ import contextlib
 import functools
 import inspect
 import threading
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+import zlib
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from . import _core, _freeze, _keras_output, errors
+from . import _freeze, _keras_output, errors
 from ._keras_inside import Replaced, attribute, inside
 from ._keras_layer import Clips, clips_layer, fake_weight, output_layer
 from ._keras_output import Ending, Owner, Traced
+from ._keras_plan import KINDS, Plan
 from ._ops import tf, v1
 
 _STATE = "_amct_retrained"  # of a layer, in its __dict__: _State
 _BASE = "_amct_base"  # of a class that is made here: the class of which it is a subclass
 _NORM = "BatchNormalization"
 _thread = threading.local()  # traced: Traced, while tracing
-
-
-class _Place(NamedTuple):
-    """Where a Keras layer makes an op that can be retrained."""
-
-    ops: Tuple[str, ...]
-    kernels: Tuple[str, ...] = ()  # attributes that may hold the kernel
-    clips: str = "ULQ"
-
-
-_KINDS = {
-    "AveragePooling2D": (_Place(("AvgPool",)),),
-    "Conv2D": (_Place(("Conv2D",), ("kernel",)),),
-    "Conv2DTranspose": (_Place(("Conv2DBackpropInput",), ("kernel",)),),
-    "Conv3D": (_Place(("Conv3D",), ("kernel",)),),
-    "Dense": (_Place(("MatMul", "BatchMatMul", "BatchMatMulV2"), ("kernel",)),),
-    "DepthwiseConv2D": (_Place(("DepthwiseConv2dNative",), ("depthwise_kernel", "kernel")),),
-    "SeparableConv2D": (
-        _Place(("DepthwiseConv2dNative",), ("depthwise_kernel",), "ULQ_depthwise"),
-        _Place(("Conv2D",), ("pointwise_kernel",), "ULQ_pointwise"),
-    ),
-}
-
-
-KINDS_TEXT = ", ".join(sorted(_KINDS))
 
 
 class _State:
@@ -61,26 +38,16 @@ class _State:
         self.outputs: Dict[int, Any] = {}  # by place: RetrainOutput layers
 
 
-class Plan(NamedTuple):
-    """What the core wants of one node."""
-
-    name: str
-    data: Dict[str, Any]  # attributes of its Ulq
-    weight: Optional[Dict[str, Any]]  # of its ArqRetrain
-    clip_max: float
-    clip_min: float
-
-
 def _base(kind: Any) -> Any:
     """The class that Keras or the user has made."""
     return getattr(kind, _BASE, kind)
 
 
 def _kind(kit: Any, layer: Any) -> Optional[str]:
-    """The row of _KINDS of a layer; none for one with a call of its own."""
+    """The row of KINDS of a layer; none for one with a call of its own."""
     if _STATE in layer.__dict__:
         return layer.__dict__[_STATE].kind
-    for name in _KINDS:
+    for name in KINDS:
         known = getattr(kit.layers, name)
         if isinstance(layer, known) and _base(type(layer)).call is known.call:
             return name
@@ -99,7 +66,7 @@ def trace(model: Any) -> Traced:
         )
     layers = _freeze.flat_layers(model)
     kinds = [(layer, _kind(kit, layer)) for layer in layers]
-    forms = [(layer, _retrained(type(layer), kind)) for layer, kind in kinds if kind in _KINDS]
+    forms = [(layer, _retrained(type(layer), kind)) for layer, kind in kinds if kind in KINDS]
     norm = kit.layers.BatchNormalization
     forms += [
         (layer, _noted(_base(type(layer))))
@@ -119,7 +86,7 @@ def _note(layer: Any, kind: str, inputs: Any, arguments: Any, keywords: Any, pla
     traced = _thread.traced
     graph = v1.get_default_graph()
     before = len(graph.get_operations())
-    last = Owner(layer, len(_KINDS[kind]) - 1)
+    last = Owner(layer, len(KINDS[kind]) - 1)
 
     def end(activation: Any, x: Any) -> Any:
         traced.ends[x.op.name] = last
@@ -128,7 +95,7 @@ def _note(layer: Any, kind: str, inputs: Any, arguments: Any, keywords: Any, pla
     with inside(layer, {"activation": lambda activation: functools.partial(end, activation)}):
         outputs = plain(layer, inputs, *arguments, **keywords)
     for op in graph.get_operations()[before:]:
-        for i, place in enumerate(_KINDS[kind]):
+        for i, place in enumerate(KINDS[kind]):
             if op.type in place.ops:
                 traced.owners[op.name] = Owner(layer, i)
     return outputs
@@ -153,9 +120,9 @@ def _retrained(kind: type, name: str) -> type:
     if name == _NORM:
         return _subclass(base, name, {"call": _call_of_norm(base)})
     members = {"call": _call_of(base, name)}
-    for place in _KINDS[name]:
+    for place in KINDS[name]:
         members.update((kernel, attribute(base, kernel)) for kernel in place.kernels)
-    if _KINDS[name][0].kernels:
+    if KINDS[name][0].kernels:
         others = ("activation", "use_bias", "bias")
         members.update((other, attribute(base, other)) for other in others)
     return _subclass(base, name, members)
@@ -190,7 +157,7 @@ def _call_of(kind: Any, name: str) -> Any:
             if name == "SeparableConv2D":
                 return _separable(self, state, inputs)
             outputs = kind.call(self, state.clips[0](inputs), *arguments, **keywords)
-        return outputs if _KINDS[name][0].kernels else _put_out(state, 0, outputs)
+        return outputs if KINDS[name][0].kernels else _put_out(state, 0, outputs)
 
     return _signed_as(call, kind.call)
 
@@ -214,8 +181,8 @@ def _replaced(state: _State) -> Replaced:
     for i, clips in state.clips.items():
         if clips.plan.weight is not None:
             kernel = functools.partial(_fake_kernel, clips.plan.weight)
-            found.update((name, kernel) for name in _KINDS[state.kind][i].kernels)
-    output = state.outputs.get(len(_KINDS[state.kind]) - 1)
+            found.update((name, kernel) for name in KINDS[state.kind][i].kernels)
+    output = state.outputs.get(len(KINDS[state.kind]) - 1)
     if output is not None:
         found.update(_keras_output.replaced_by(output))
     return found
@@ -253,75 +220,6 @@ def _separable(layer: Any, state: _State, x: Any) -> Any:
 # ---- the core's plan, applied to layers ----
 
 
-def plans_of(edits: List[_core.Edit]) -> List[Plan]:
-    """What retraining edits say, by layer."""
-    nodes = [v1.NodeDef.FromString(edit.nodedef) for edit in edits if edit.nodedef]
-    consts = {node.name: node for node in nodes if node.op == "Const"}
-    weights = {node.attr["layer_name"].s: node for node in nodes if node.op == "ArqRetrain"}
-    plans = []
-    for node in nodes:
-        if node.op != "Ulq":
-            continue
-        clips = [
-            float(tf.make_ndarray(consts[name.partition(":")[0]].attr["value"].tensor))
-            for name in node.input[1:]
-        ]
-        layer = node.attr["layer_name"].s
-        weight = None
-        if layer in weights:
-            attributes = weights[layer].attr
-            weight = {
-                "layer_name": layer,
-                "channel_axes": list(attributes["channel_axes"].list.i),
-                "channel_wise": attributes["channel_wise"].b,
-            }
-        data = {"layer_name": layer, "fixed_min": node.attr["fixed_min"].b}
-        data["batch_num"] = node.attr["batch_num"].i
-        plans.append(Plan(layer.decode("utf-8", "replace"), data, weight, clips[0], clips[1]))
-    return plans
-
-
-def check_plans(plans: List[Plan], owners: Dict[str, Owner]) -> List[Tuple[Owner, Plan]]:
-    """One plan a place of a layer. ConfigError where there is none, or no layer for it."""
-    found: Dict[Tuple[int, int], Tuple[Owner, Plan]] = {}
-    for plan in plans:
-        owner = owners.get(plan.name)
-        if owner is None:
-            raise _config_error(
-                plan.name,
-                'layer "{}" is not made by a Keras layer that can be retrained ({}): set '
-                "its retrain_enable to false".format(plan.name, KINDS_TEXT),
-            )
-        key = (id(owner.layer), owner.place)
-        if key not in found:
-            found[key] = (owner, plan)
-            continue
-        _, other = found[key]
-        if not _agree(plan, other):
-            raise _config_error(
-                plan.name,
-                'layers "{}" and "{}" are one Keras layer, "{}", called twice: the '
-                "configuration must say the same of both".format(
-                    other.name, plan.name, owner.layer.name
-                ),
-            )
-        other.data["calls"] = other.data.get("calls", 1) + 1
-    return list(found.values())
-
-
-def _config_error(layer: str, text: str) -> errors.ConfigError:
-    error = errors.ConfigError(text)
-    error.node = layer
-    return error
-
-
-def _agree(one: Plan, other: Plan) -> bool:
-    weights = [dict(plan.weight or {}, layer_name=b"") for plan in (one, other)]
-    data = [(plan.data["fixed_min"], plan.data["batch_num"]) for plan in (one, other)]
-    clips = [(plan.clip_max, plan.clip_min) for plan in (one, other)]
-    return weights[0] == weights[1] and data[0] == data[1] and clips[0] == clips[1]
-
-
 def apply(model: Any, planned: List[Tuple[Owner, Plan]], endings: List[Ending]) -> List[Any]:
     """Turns the layers into their retrained forms. Returns the variables of their clips."""
     kit = _freeze.keras_of(model)
@@ -332,7 +230,7 @@ def apply(model: Any, planned: List[Tuple[Owner, Plan]], endings: List[Ending]) 
         layer = owner.layer
         kind = _kind(kit, layer)
         assert kind is not None  # what check_plans has let through
-        clips = clips_layer(kit)(plan, _KINDS[kind][owner.place].clips)
+        clips = clips_layer(kit)(plan, KINDS[kind][owner.place].clips)
         with strategy.scope() if strategy is not None else contextlib.nullcontext():
             with _scope_of(kit, layer, clips):
                 clips.make_variables()
@@ -355,12 +253,17 @@ def _state_of(layer: Any, kind: str) -> _State:
 
 def _put_ending(kit: Any, ending: Ending) -> None:
     source: _State = ending.source.layer.__dict__[_STATE]
-    kernels = _KINDS[source.kind][ending.source.place].kernels
-    kernel = next((name for name in kernels if hasattr(ending.source.layer, name)), None)
+    kernel = _kernel(ending.source.layer, ending.source.place)
     clips = source.clips[ending.source.place]
     inputs = functools.partial(_keras_output.inputs_of, ending, kernel, clips)
     state = source if ending.norm is None else _state_of(ending.norm, _NORM)
     state.outputs[ending.at.place] = output_layer(kit)(ending, inputs)
+
+
+def _kernel(layer: Any, place: int) -> Optional[str]:
+    """The attribute that holds it; none of an average."""
+    kernels = KINDS[layer.__dict__[_STATE].kind][place].kernels
+    return next((name for name in kernels if hasattr(layer, name)), None)
 
 
 @contextlib.contextmanager
@@ -405,6 +308,31 @@ def clips_of(owners: Dict[str, Owner], name: str) -> Optional[Clips]:
     return state.clips.get(owner.place) if owner and state else None
 
 
+def _turned(model: Any) -> List[Any]:
+    """The layers that were turned before, and batch norms behind them."""
+    return [layer for layer in _freeze.flat_layers(model) if _STATE in layer.__dict__]
+
+
 def is_retrained(model: Any) -> bool:
     """Whether a layer of the model was turned before."""
-    return any(_STATE in layer.__dict__ for layer in _freeze.flat_layers(model))
+    return bool(_turned(model))
+
+
+def checksum(model: Any) -> int:
+    """Of the kernels that are retrained."""
+    found = 0
+    for layer in _turned(model):
+        for place in layer.__dict__[_STATE].clips:
+            kernel = _kernel(layer, place)
+            if kernel is not None:
+                value = tf.convert_to_tensor(getattr(layer, kernel)).numpy()
+                found = zlib.crc32(value.tobytes(), found)
+    return found
+
+
+def clips_are_as_found(model: Any) -> bool:
+    """Whether the search or the configuration has set all clips, and no optimizer any."""
+    trainable = {id(variable) for variable in model.trainable_variables}
+    clips = [one for layer in _turned(model) for one in layer.__dict__[_STATE].clips.values()]
+    trained = [one for one in clips if id(one.clip_max) in trainable]
+    return bool(trained) and all(one.are_as_found() for one in trained)

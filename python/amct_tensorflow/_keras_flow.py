@@ -5,9 +5,10 @@ import json
 import os
 import tempfile
 import weakref
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
-from . import _core, _files, _freeze, _keras, _keras_output, _live, errors
+from . import _core, _files, _freeze, _keras, _keras_output, _keras_plan, _live, errors
+from ._keras_output import Traced
 from ._ops import tf, v1
 
 
@@ -16,6 +17,7 @@ class _Retraining(NamedTuple):
 
     config: bytes
     record_file: str
+    kernels: int  # their checksum before training
 
 
 _retrainings: Any = weakref.WeakKeyDictionary()  # model: _Retraining
@@ -42,15 +44,32 @@ def create_config(config_file: str, model: Any, config_defination: Optional[str]
             "create_quant_retrain_config",
             'layer "{}" stays float: no Keras layer that can be retrained makes it'.format(name),
         )
-    if strange and len(strange) == len(layers):
-        raise errors.ConfigError(
-            "{}: no layer can be retrained; Keras layers that can: {}".format(
-                model.name, _keras.KINDS_TEXT
-            )
+    others = _keras_plan.not_float32(traced.owners)
+    for name in others:
+        _warn(
+            "create_quant_retrain_config", 'layer "{}" stays float: {}'.format(name, others[name])
         )
+    if (strange or others) and all(name in others or name in strange for name in layers):
+        raise _nothing_to_retrain(model, others)
     _core.create_quant_retrain_config(config_file, source, config_defination)
     if strange:
         _leave_out(config_file, strange)
+
+
+def _nothing_to_retrain(model: Any, others: Dict[str, str]) -> errors.ConfigError:
+    if not others:
+        return errors.ConfigError(
+            "{}: no layer can be retrained; Keras layers that can: {}".format(
+                model.name, _keras_plan.KINDS_TEXT
+            )
+        )
+    return errors.ConfigError(
+        "{}: no layer can be retrained: {}{}".format(
+            model.name,
+            next(iter(others.values())),
+            ", and so do {} more".format(len(others) - 1) if len(others) > 1 else "",
+        )
+    )
 
 
 def _leave_out(config_file: str, layers: List[str]) -> None:
@@ -73,14 +92,15 @@ def create_model(model: Any, config_file: str, record_file: str) -> List[Any]:
     _refuse_retrained(model)
     traced = _keras.trace(model)
     source = traced.frozen.definition.SerializeToString()
-    edits = _core.create_quant_retrain_model(source, config_file, None)
-    planned = _keras.check_plans(_keras.plans_of(edits), traced.owners)
+    edits = _edits(traced, source, config_file)
+    planned = _keras_plan.check_plans(_keras_plan.plans_of(edits), traced.owners)
     endings = _keras_output.endings(_keras_output.plans_of(edits), traced)
     with open(config_file, "rb") as file:
         config = file.read()
     _core.create_quant_retrain_model(source, config_file, record_file)  # begins the record
     added = _keras.apply(model, planned, endings)
-    _retrainings[model] = _Retraining(config, os.path.abspath(record_file))
+    kernels = _keras.checksum(model)
+    _retrainings[model] = _Retraining(config, os.path.abspath(record_file), kernels)
     if _keras.forget_compilation(model):
         _warn(
             "create_quant_retrain_model",
@@ -88,6 +108,17 @@ def create_model(model: Any, config_file: str, record_file: str) -> List[Any]:
             "again".format(model.name),
         )
     return added
+
+
+def _edits(traced: Traced, source: bytes, config_file: str) -> List[_core.Edit]:
+    try:
+        return _core.create_quant_retrain_model(source, config_file, None)
+    except errors.ConfigError as error:
+        reason = _keras_plan.not_float32(traced.owners).get(error.node or "")
+        if reason is None:
+            raise
+        text = '{}: layer "{}" cannot be retrained: {}'.format(config_file, error.node, reason)
+        raise _keras_plan.config_error(error.node or "", text) from error
 
 
 def freeze_retrained(model: Any, pb_model: str) -> List[str]:
@@ -98,6 +129,13 @@ def freeze_retrained(model: Any, pb_model: str) -> List[str]:
         )
     retraining = _retrainings[model]
     _freeze.settle_replicas(model)
+    if _keras.clips_are_as_found(model) and _keras.checksum(model) != retraining.kernels:
+        _warn(
+            "freeze_quant_retrain_model",
+            "{}: weights were trained, and no clip was: give the optimizer the "
+            "trainable_variables that the model has since create_quant_retrain_model, which "
+            "include the clips".format(model.name),
+        )
     traced = _keras.trace(model)
     with tempfile.TemporaryDirectory() as folder:
         config_file = os.path.join(folder, "retrain.json")

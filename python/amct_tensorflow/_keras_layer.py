@@ -7,6 +7,8 @@ kernel of UlqGrad, is kept in a variable here: checkpoints hold it, and replicas
 
 from typing import Any, Callable, Dict, List
 
+import numpy as np
+
 from . import errors
 from ._ops import library, tf, v1
 
@@ -27,6 +29,16 @@ class Clips:
     def make_variables(self) -> None:
         """Makes the variables."""
         raise NotImplementedError
+
+    def are_as_found(self) -> bool:
+        """Whether no training step has changed clips that are known."""
+        batches, *sums = tf.convert_to_tensor(self.calibration).numpy()
+        now = [tf.convert_to_tensor(clip).numpy() for clip in (self.clip_max, self.clip_min)]
+        if self.plan.clip_max != 0 or self.plan.clip_min != 0:
+            found = [np.float32(self.plan.clip_max), np.float32(self.plan.clip_min)]
+        else:
+            found = [total / batches for total in sums] if batches else []
+        return now == found
 
     def __call__(self, x: Any, training: Any = None) -> Any:
         raise NotImplementedError

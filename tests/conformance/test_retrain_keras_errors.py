@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,117 @@ def test_a_compiled_model_must_be_compiled_again(kit):
     assert fit(kit, model, epochs=1)
     assert np.abs(model.predict(x, verbose=0) - before).max() > 0
     assert not model.jit_compile  # "auto" of Keras 3
+
+
+@pytest.fixture
+def logged():
+    """What the log has since the test began."""
+    amct._core.write_log(amct._core.LEVELS.index("warning"), "test", "begins")  # makes the file
+    start = len(Path(amct._log_file).read_text())
+    return lambda: Path(amct._log_file).read_text()[start:]
+
+
+UNTRAINED = "weights were trained, and no clip was"
+
+
+@pytest.mark.parametrize("way", ["built", "stepped"])
+@pytest.mark.parametrize("graph", [False, True])
+def test_optimizers_of_before_in_a_loop(kit, logged, way, graph):
+    """Keras itself names the clip; a list of variables from before is told when freezing."""
+    model, optimizer, loss = functional(kit), kit.optimizers.Adam(0.01), loss_of(kit)
+    x, y = pictures(16)
+    before = list(model.trainable_variables)
+
+    def step(variables):
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=True))
+        optimizer.apply_gradients(zip(tape.gradient(value, variables), variables))
+
+    if way == "built":
+        optimizer.build(before)
+    else:
+        step(before)
+    clips = edit(model)
+
+    def run_it(variables):
+        (tf.function(lambda: step(variables)) if graph else lambda: step(variables))()
+
+    with pytest.raises((ValueError, KeyError), match="(?i)variable .*stem/ULQ/ULQ_clip_max"):
+        run_it(model.trainable_variables)
+    model(x, training=True)
+    found = [float(tf.convert_to_tensor(clip)) for clip in clips]
+    run_it(before)
+    assert [float(tf.convert_to_tensor(clip)) for clip in clips] == found
+    assert UNTRAINED not in logged()
+    amct.freeze_quant_retrain_model(model, "r.pb")
+    assert UNTRAINED in logged()
+
+
+def test_trained_clips_are_not_told_of(kit, logged):
+    """Nor those of a model that nothing has trained, or whose layers are frozen."""
+    model = functional(kit)
+    edit(model)
+    model(pictures(16)[0], training=True)
+    amct.freeze_quant_retrain_model(model, "r.pb")
+    fit(kit, model, epochs=1)
+    amct.freeze_quant_retrain_model(model, "r.pb")
+    for layer in model.layers:
+        layer.trainable = False
+    model.set_weights([w * 1.1 if w.size > 3 else w for w in model.get_weights()])
+    amct.freeze_quant_retrain_model(model, "r.pb")
+    assert UNTRAINED not in logged()
+
+
+def test_configured_clips_can_be_untrained_too(kit, logged):
+    def change(config):
+        for value in config.values():
+            if isinstance(value, dict):
+                value["retrain_data_config"].update(clip_max=2.0, clip_min=-1.5)
+
+    model = functional(kit)
+    edit(model, change=change)
+    model.layers[1].kernel.assign(model.layers[1].kernel + 0.5)
+    amct.freeze_quant_retrain_model(model, "r.pb")
+    assert UNTRAINED in logged()
+
+
+@pytest.mark.parametrize(
+    "policy,computes", [("mixed_float16", "float16"), ("mixed_bfloat16", "bfloat16")]
+)
+def test_other_precisions(kit, logged, policy, computes):
+    """Named with their policy, and what to do; whole models are refused, layers left out."""
+    k = kit.layers
+
+    def build(last, others):
+        start = k.Input(IMAGE, name="image")
+        x = k.Flatten()(k.Conv2D(4, 3, name="half", dtype=others)(start))
+        return kit.Model(start, k.Dense(3, name="out", dtype=last)(x), name="net")
+
+    reason = (
+        'Keras layer "half" has the dtype policy "{}" and computes in {}; only float32 is '
+        'retrained: make the model with the policy "float32" and load its weights'
+    ).format(policy, computes)
+    with pytest.raises(amct.ConfigError) as caught:
+        amct.create_quant_retrain_config("c.json", build(policy, policy))
+    assert str(caught.value) == (
+        "net: no layer can be retrained: {}, and so do 1 more".format(reason)
+    )
+    assert not os.path.exists("c.json")
+
+    plain, some = build("float32", "float32"), build("float32", policy)
+    amct.create_quant_retrain_config("c.json", plain)
+    with pytest.raises(amct.ConfigError, match="cannot be retrained: " + re.escape(reason)):
+        amct.create_quant_retrain_model(some, "c.json", "record.txt")
+    assert not os.path.exists("record.txt")
+    edit(some)
+    assert '" stays float: ' + reason in logged()
+    assert [name for name in json.loads(Path("c.json").read_text()) if "half" in name] == []
+
+    # as it says
+    plain.set_weights(build(policy, policy).get_weights())
+    edit(plain)
+    fit(kit, plain, epochs=1)
+    amct.freeze_quant_retrain_model(plain, "r.pb")
 
 
 def test_xla_is_explained(kit):
