@@ -64,15 +64,11 @@ static void leave_bias(amct_layer *layer) {
   layer->output = layer->node;
 }
 
-/* A layer with one scale for all its weights keeps the grid that it was trained on only
- * if nothing is folded in. */
 static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
-  const char **skip = amct_arena_array(&f->arena, f->fakes.layers.count, sizeof *skip);
-  amct_plan_options options = {outputs.at, outputs.count, true, skip, 0};
-  if (!skip) return amct_fail_memory(err);
-  for (size_t i = 0; i < f->fakes.layers.count; i++)
-    if (f->fakes.layers.at[i].op->grid == AMCT_PER_TENSOR)
-      skip[options.skip_count++] = f->fakes.layers.at[i].name;
+  const amct_plan_options options = {.outputs = outputs.at,
+                                     .output_count = outputs.count,
+                                     .do_fusion = true,
+                                     .keeps_grids = true};
   AMCT_TRY(amct_study_plan(&f->study, &options, err));
   amct_plan_log(f->study.plan, k_module);
   for (size_t i = 0; i < f->study.layers.count && f->exact; i++)

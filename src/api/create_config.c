@@ -72,7 +72,8 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
   const amct_recipe_options wanted = {options->skip_layers.at, options->skip_layers.count,
                                       options->batch_num, options->activation_offset,
                                       preset_of(options)};
-  amct_plan_options plan = {.do_fusion = true};
+  amct_plan_options plan = {.do_fusion = true,
+                            .keeps_grids = f->recipe.purpose == AMCT_FOR_RETRAINING};
   if (!options->config_defination) {
     AMCT_TRY(plan_study(f, &plan, err));
     return amct_recipe_defaults(&f->recipe, &f->study.layers, f->study.graph, &wanted,

@@ -57,7 +57,7 @@ static amct_status refuse_optimizer(const flow *f, amct_error *err) {
 static amct_status plan_flow(flow *f, const amct_source *source, const char *config_file,
                              amct_error *err) {
   const amct_strings no_outputs = {NULL, 0};
-  const amct_plan_options options = {.do_fusion = true};
+  const amct_plan_options options = {.do_fusion = true, .keeps_grids = true};
   AMCT_TRY(amct_study_load(&f->study, source, no_outputs, err));
   AMCT_TRY(amct_study_is_float(&f->study, err));
   AMCT_TRY(refuse_optimizer(f, err));

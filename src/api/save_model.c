@@ -123,7 +123,11 @@ static amct_status read_stats(flow *f, const char *record_file, amct_error *err)
 static amct_status fuse(flow *f, amct_strings outputs, amct_error *err) {
   const char **skip =
       amct_arena_array(&f->arena, f->record.layers.count + 1, sizeof *skip);
-  amct_plan_options options = {outputs.at, outputs.count, true, skip, 0};
+  amct_plan_options options = {.outputs = outputs.at,
+                               .output_count = outputs.count,
+                               .do_fusion = true,
+                               .skip_layers = skip,
+                               .keeps_grids = f->retrained};
   if (!skip) return amct_fail_memory(err);
   for (size_t i = 0; i < f->record.layers.count; i++)
     if (f->record.layers.at[i].skip_fusion)

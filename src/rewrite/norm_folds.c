@@ -148,6 +148,11 @@ amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold, amct_error *e
   const amct_node *conv = m->node[ROW_CONV], *root = m->node[ROW_NORM];
   if (is_excluded(pass, conv->name))
     return amct_decline(pass, "fusion into \"%s\" is switched off", conv->name);
+  if (pass->options->keeps_grids && amct_op_find(conv->op)->grid == AMCT_PER_TENSOR)
+    return amct_decline(pass,
+                        "\"%s\" has one scale for all its weights, and would lose the "
+                        "steps that they were trained on",
+                        conv->name);
   if (is_norm(root)) AMCT_TRY(check_norm(pass, root));
   if (!pass->reason) AMCT_TRY(check_layer(pass, m));
   if (!pass->reason) AMCT_TRY(check_weight(pass, fold, err));

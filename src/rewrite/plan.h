@@ -59,8 +59,10 @@ typedef struct amct_plan_options {
   bool do_fusion;
   const char *const *skip_layers; /* layers that nothing is folded into */
   size_t skip_count;
-  bool moves_data; /* layers may read other tensors than they did: no factors for those
-                      that they read are there, or will be */
+  bool moves_data;  /* layers may read other tensors than they did: no factors for those
+                       that they read are there, or will be */
+  bool keeps_grids; /* nothing is folded into layers with one scale for all weights: these
+                       were trained on its steps */
 } amct_plan_options;
 
 typedef struct amct_plan {

@@ -82,8 +82,8 @@ def test_flat_batch_norm(kit):
     model(x[:64], training=True)
     assert len(endings_of(model)) == 2
     deploy(model)
-    # one scale for all: the saved weights are not on the trained grid, in neither of the two
     assert apart(evaluated(model, x), run("deep/retrained.pb", x)).max() < 1e-4
+    assert apart(evaluated(model, x), run("out/model_quantized.pb", x)).max() < 1e-4
 
 
 def endings_of(model):

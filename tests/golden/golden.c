@@ -7,6 +7,7 @@
  *   # skip: conv         layers nothing goes into  (optional)
  *   # fusion: off                                  (optional)
  *   # data: stay         layers read what they did, as when they are quantized (optional)
+ *   # grids: kept        layers were trained with one scale for all weights (optional)
  *   a graph in text form (graph/textform.h)
  *   ---
  *   a line a decision, a line a layer of the graph after it
@@ -99,15 +100,17 @@ static amct_status run(const char *text, size_t graph_size, amct_buffer *out,
   amct_graph *graph = NULL;
   amct_plan *plan = NULL;
   amct_layers layers = {0};
-  names outputs, skip, fusion, data;
+  names outputs, skip, fusion, data, grids;
   amct_status status;
 
   read_names(&outputs, text, "outputs");
   read_names(&skip, text, "skip");
   read_names(&fusion, text, "fusion");
   read_names(&data, text, "data");
-  const amct_plan_options options = {outputs.at, outputs.count, fusion.count == 0,
-                                     skip.at,    skip.count,    data.count == 0};
+  read_names(&grids, text, "grids");
+  const amct_plan_options options = {outputs.at,      outputs.count, fusion.count == 0,
+                                     skip.at,         skip.count,    data.count == 0,
+                                     grids.count != 0};
   if ((status = amct_graph_from_text(&graph, slice, err)) != AMCT_OK ||
       (status = amct_plan_make(&plan, graph, &options, err)) != AMCT_OK ||
       (status = amct_plan_settle(plan, NULL, err)) != AMCT_OK ||
