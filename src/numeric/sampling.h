@@ -3,7 +3,7 @@
  * Which values of large pictures count in the bins of a sketch.
  *
  * Values are told apart by their place in their picture alone, so that what is sampled
- * does not depend on batches, order or threads. A picture of 16,384 values or more is cut
+ * does not depend on batches, order or threads. A picture of 32,768 values or more is cut
  * into groups of `every` chunks, of which one chunk counts `every` times; which one, is a
  * hash of the group's number: a fixed step would see the same channels again and again.
  * What is left after the last whole group counts once, as all values of smaller pictures.
@@ -16,7 +16,7 @@
 
 enum {
   AMCT_SAMPLING_CHUNK = 64,      /* values */
-  AMCT_SAMPLING_LEAST = 1 << 13, /* values of a picture that count, at least */
+  AMCT_SAMPLING_LEAST = 1 << 14, /* values of a picture that count, at least */
   AMCT_SAMPLING_MOST = 16,       /* largest weight */
 };
 

@@ -196,7 +196,7 @@ def mix(x):
 def weights_of(row):
     """What each value of a picture counts: sampling.h."""
     every = 1
-    while every < 16 and row // (2 * every) >= 8192:
+    while every < 16 and row // (2 * every) >= 16384:
         every *= 2
     weights = np.ones(row, np.int64)
     for group in range(row // (64 * every)):
@@ -226,13 +226,14 @@ def sampled_reference(values, weights):
 
 PICTURES = {  # values of a picture, pictures, kind
     "small": (9_000, 5, "relu"),
-    "every second": (20_000, 6, "gaussian"),
+    "every second": (80_000, 6, "gaussian"),
+    "every sixteenth": (600_000, 2, "gaussian"),
     "many zeros": (70_001, 4, "relu"),
     "ties at the top": (300_000, 3, "relu6"),
     "pixels": (150_528, 4, "pixels"),
-    "integers": (40_000, 5, "few integers"),
-    "constant": (33_000, 3, "constant"),
-    "outliers": (66_000, 3, "heavy"),
+    "integers": (75_000, 5, "few integers"),
+    "constant": (66_000, 3, "constant"),
+    "outliers": (132_000, 3, "heavy"),
     "negative": (131_072, 3, "negative"),
 }
 
@@ -293,8 +294,8 @@ def test_samples_see_all_channels():
 def test_samples_pick_the_scale_of_all_data(library, kind, seed):
     """Within a step of brute force, or where the losses are the same to 1 %; pictures are correlated in space."""
     rng = np.random.default_rng(seed)
-    shape = 4, 28, 28, 128  # one chunk of eight counts
-    level = rng.normal(0, 0.5, (4, 7, 7, 1)).repeat(4, axis=1).repeat(4, axis=2)
+    shape = 4, 32, 32, 128  # one chunk of eight counts
+    level = rng.normal(0, 0.5, (4, 8, 8, 1)).repeat(4, axis=1).repeat(4, axis=2)
     noise = rng.standard_normal(shape) * rng.uniform(0.3, 2, shape[3]) + level
     x = KINDS[kind](noise.ravel(), rng).astype(f32)
     scales, _, losses, best = brute_force(x)
