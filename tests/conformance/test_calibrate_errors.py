@@ -25,7 +25,7 @@ def model():
 
 
 def written():
-    return sorted(name for name in os.listdir(".") if name not in NOTHING + ["lib", "bin"])
+    return sorted(name for name in os.listdir(".") if name not in NOTHING + ["lib", "bin", "packages"])
 
 
 def fails(*arguments):
@@ -37,9 +37,11 @@ def fails(*arguments):
 
 @with_tensorflow
 def test_no_ops_library(monkeypatch):
-    """Not beside the program, which is alone in its folder."""
-    os.makedirs("bin")
-    os.makedirs("lib")
+    """Not beside the program, which is alone in its folder, nor in the package, which is not beside TensorFlow."""
+    for folder in ("bin", "lib", "packages"):
+        os.makedirs(folder)
+    os.symlink(os.path.dirname(tf.__file__), "packages/tensorflow")
+    monkeypatch.setattr("test_calibrate.PACKAGES", os.path.abspath("packages"))
     alone = shutil.copy(PROGRAM, "bin/amct")
     monkeypatch.setattr("test_calibrate.PROGRAM", os.path.abspath(alone))
     monkeypatch.setenv("AMCT_LIB_DIR", os.path.abspath("lib"))
