@@ -2,22 +2,14 @@
 #include "insert/training_outputs.h"
 
 #include "insert/fold_spec.h"
-#include "rewrite/match.h"
-
-static bool trains(const amct_node *node) {
-  bool training = true; /* TensorFlow's default */
-  if (!amct_ops_have("FusedBatchNorm|FusedBatchNormV2|FusedBatchNormV3", node->op))
-    return false;
-  (void)amct_attr_bool(node, "is_training", &training);
-  return training;
-}
+#include "rewrite/norm_folds.h"
 
 amct_status amct_unfused_look(amct_unfused *unfused, const amct_graph *graph,
                               amct_error *err) {
   unfused->for_inference = true;
   for (size_t i = 0; i < amct_graph_count(graph); i++) {
     amct_node *node = amct_graph_at(graph, i);
-    if (trains(node)) unfused->for_inference = false;
+    if (amct_norm_trains(node)) unfused->for_inference = false;
     AMCT_TRY(amct_map_set(&unfused->nodes, node->name, node, err));
   }
   return AMCT_OK;

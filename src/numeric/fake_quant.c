@@ -273,6 +273,17 @@ static void scales(float *scale_w, size_t count, const amct_trained *t,
   amct_float_env_leave(&saved);
 }
 
+size_t amct_trained_fold_scales(float *scale_w, const amct_trained *t,
+                                const double *factor, const double *shift) {
+  const size_t channels = t->layout.channels;
+  const bool splits = t->may_split && !is_uniform(factor, channels);
+  const size_t count = t->per_channel || splits ? channels : 1;
+  for (size_t c = 1; !t->per_channel && c < count; c++)
+    scale_w[c] = scale_w[0];
+  scales(scale_w, count, t, factor, shift);
+  return count;
+}
+
 amct_status amct_trained_scales(float *scale_w, size_t *count, size_t *folded,
                                 const amct_trained *t, amct_error *err) {
   const size_t channels = t->layout.channels;
@@ -284,11 +295,7 @@ amct_status amct_trained_scales(float *scale_w, size_t *count, size_t *folded,
           : amct_fail_memory(err);
   if (status == AMCT_OK) {
     *folded = amct_trained_fold(t, factor, shift);
-    const bool splits = t->may_split && !is_uniform(factor, channels);
-    *count = t->per_channel || splits ? channels : 1;
-    for (size_t c = 1; !t->per_channel && c < *count; c++)
-      scale_w[c] = scale_w[0];
-    scales(scale_w, *count, t, factor, shift);
+    *count = amct_trained_fold_scales(scale_w, t, factor, shift);
   }
   amct_free(shift);
   amct_free(factor);

@@ -109,5 +109,10 @@ AMCT_INTERNAL AMCT_NODISCARD amct_status amct_trained_scales(float *scale_w,
                                                              size_t *folded,
                                                              const amct_trained *trained,
                                                              amct_error *err);
+/** The same of what is known: `scale_w` holds the scales of the unfolded weights, those
+ * of amct_weight_scales, and gets those of the folded ones, as many as are returned;
+ * factor and shift are amct_trained_fold's. */
+AMCT_INTERNAL size_t amct_trained_fold_scales(float *scale_w, const amct_trained *trained,
+                                              const double *factor, const double *shift);
 
 #endif

@@ -2,6 +2,7 @@
 #include "numeric/output_grid.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "numeric/clones.h"
@@ -78,15 +79,14 @@ amct_status amct_output_grid_make(amct_output_grid *grid, const amct_trained *t,
                                   amct_error *err) {
   parts p = {0};
   fenv_t saved;
-  size_t scales = 0, folded = 0;
   amct_status status = make_room(grid, &p, t->layout.channels, err);
   if (status == AMCT_OK)
     status =
         amct_weight_scales(p.trained_scale, t->weights, t->layout, t->per_channel, err);
-  if (status == AMCT_OK)
-    status = amct_trained_scales(p.scale_w, &scales, &folded, t, err);
-  if (status == AMCT_OK && folded == t->step_count) {
-    (void)amct_trained_fold(t, p.factor, grid->shift);
+  if (status == AMCT_OK && amct_trained_fold(t, p.factor, grid->shift) == t->step_count) {
+    const size_t given = t->per_channel ? t->layout.channels : 1;
+    memcpy(p.scale_w, p.trained_scale, given * sizeof *p.scale_w);
+    const size_t scales = amct_trained_fold_scales(p.scale_w, t, p.factor, grid->shift);
     find_largest(p.largest, t);
     amct_float_env_enter(&saved);
     grid->channels = fill(grid, t, &p, scales) ? t->layout.channels : 0;

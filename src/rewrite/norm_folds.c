@@ -30,11 +30,16 @@ static const amct_node *statistics_reader(const amct_plan *plan, const amct_node
 
 /* ---- what attributes and readers say ---- */
 
+bool amct_norm_trains(const amct_node *node) {
+  bool training = true;
+  if (!amct_ops_have(AMCT_NORM_OPS, node->op)) return false;
+  (void)amct_attr_bool(node, "is_training", &training);
+  return training;
+}
+
 static amct_status check_norm(amct_pass *pass, const amct_node *norm) {
-  bool training = true; /* TensorFlow's default */
   float epsilon;
-  amct_attr_bool(norm, "is_training", &training);
-  if (training)
+  if (amct_norm_trains(norm))
     return amct_decline(pass,
                         "is in training mode: export the graph with is_training=False");
   const amct_node *reader = statistics_reader(pass->plan, norm);

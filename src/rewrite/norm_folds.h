@@ -25,6 +25,9 @@ enum {
 };
 
 #define AMCT_NORM_OPS "FusedBatchNorm|FusedBatchNormV2|FusedBatchNormV3"
+
+/** True for a batch norm in training mode, which is TensorFlow's default. */
+bool amct_norm_trains(const amct_node *node);
 #define AMCT_CONVOLUTIONS "Conv2D|DepthwiseConv2dNative|Conv2DBackpropInput"
 
 // clang-format off

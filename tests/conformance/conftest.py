@@ -71,6 +71,14 @@ def one_plan(monkeypatch):
     monkeypatch.setattr(amct, "save_model", save)
 
 
+@pytest.fixture(params=["keras", "tf_keras"])
+def kit(request):
+    """Keras 3, then tf-keras."""
+    found = pytest.importorskip(request.param)
+    found.utils.set_random_seed(3)
+    return found
+
+
 @pytest.fixture(scope="session")
 def probe(tmp_path_factory):
     """graph_probe.c with the C sources, compiled by the system's compiler."""

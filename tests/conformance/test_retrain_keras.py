@@ -29,13 +29,6 @@ if tf.__version__.startswith("1."):
 v1 = tf.compat.v1
 
 
-@pytest.fixture(params=["keras", "tf_keras"])
-def kit(request):
-    found = pytest.importorskip(request.param)
-    found.utils.set_random_seed(3)
-    return found
-
-
 # ---- from model to pb ----
 
 

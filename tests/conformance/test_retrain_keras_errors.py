@@ -18,13 +18,6 @@ if tf.__version__.startswith("1."):
     pytest.skip("Keras models are retrained in TensorFlow 2", allow_module_level=True)
 
 
-@pytest.fixture(params=["keras", "tf_keras"])
-def kit(request):
-    found = pytest.importorskip(request.param)
-    found.utils.set_random_seed(3)
-    return found
-
-
 # ---- errors ----
 
 

@@ -32,10 +32,7 @@ static bool is_merge(const amct_conds *c, const amct_node *node) {
 }
 
 static bool trains(const amct_node *node) {
-  bool training = true;
-  if (!amct_ops_have(AMCT_NORM_OPS, node->op)) return amct_ops_have(RANDOM, node->op);
-  amct_attr_bool(node, "is_training", &training);
-  return training;
+  return amct_norm_trains(node) || amct_ops_have(RANDOM, node->op);
 }
 
 static bool is_parameter(amct_edge edge) {
