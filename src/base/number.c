@@ -55,8 +55,102 @@ static bool print_special(char text[AMCT_NUMBER_BYTES], double value) {
   return true;
 }
 
+/*
+ * Decimals of usual floats, in integers: |value| = m / 2^s, of decimal exponent x.
+ * Records have tens of thousands, and printf takes a microsecond for each.
+ */
+__extension__ typedef unsigned __int128 wide;
+
+typedef struct usual {
+  uint64_t m;
+  int s, x;
+} usual;
+
+enum { USUAL_LEAST = -11, USUAL_MOST = 5, DIGITS_MOST = 9 };
+
+static uint64_t power_of_ten(int k) {
+  uint64_t power = 1;
+  while (k-- > 0)
+    power *= 10;
+  return power;
+}
+
+/* |value| with `digits` digits, to nearest, halves to even, as printf rounds; 10^digits
+ * where it rounds up to that */
+static uint64_t round_digits(const usual *u, int digits) {
+  const wide scaled = (wide)u->m * power_of_ten(digits - 1 - u->x);
+  const wide half = (wide)1 << (u->s - 1);
+  const wide rest = scaled & (2 * half - 1);
+  const uint64_t whole = (uint64_t)(scaled >> u->s);
+  return whole + (rest > half || (rest == half && whole % 2 != 0));
+}
+
+/* The decimal is nearer to the float than to its neighbours. */
+static bool reads_back(const usual *u, uint64_t decimal, int digits) {
+  const uint64_t power = power_of_ten(digits - 1 - u->x);
+  const wide own = (wide)u->m * power;
+  const wide other = (wide)decimal << u->s;
+  const wide off = own > other ? own - other : other - own;
+  const bool narrow = own > other && u->m == UINT64_C(1) << (FLT_MANT_DIG - 1);
+  return (narrow ? 4u : 2u) * off < power; /* halfway: let strtof say */
+}
+
+static bool take_apart(usual *u, float value) {
+  int exponent = 0;
+  const double size = fabs((double)value);
+  if (!(size >= 1e-11 && size < 999999)) return false;
+  u->m = (uint64_t)ldexp(frexp(size, &exponent), FLT_MANT_DIG);
+  u->s = FLT_MANT_DIG - exponent; /* 4 or more */
+  u->x = (int)floor(log10(size));
+  return u->x >= USUAL_LEAST && u->x <= USUAL_MOST;
+}
+
+/* As %g: without zeros at the end, with an exponent below 1e-4. */
+static void put_decimal(char *to, bool negative, uint64_t decimal, int digits, int x) {
+  char all[DIGITS_MOST];
+  int last = digits, point = x < -4 ? 0 : x;
+  for (int i = digits; i-- > 0; decimal /= 10)
+    all[i] = (char)('0' + decimal % 10);
+  while (last > 1 && all[last - 1] == '0')
+    last--;
+  if (negative) *to++ = '-';
+  if (point < 0) {
+    *to++ = '0';
+    *to++ = '.';
+    for (int i = -1; i > point; i--)
+      *to++ = '0';
+  }
+  for (int i = 0; i < last || i <= point; i++) {
+    *to++ = i < last ? all[i] : '0';
+    if (i == point && i + 1 < last) *to++ = '.';
+  }
+  if (x < -4) {
+    *to++ = 'e';
+    *to++ = '-';
+    *to++ = (char)('0' + -x / 10);
+    *to++ = (char)('0' + -x % 10);
+  }
+  *to = '\0';
+}
+
+/* False: printf must. */
+static bool print_usual(char text[AMCT_NUMBER_BYTES], float value) {
+  usual u;
+  if (!take_apart(&u, value)) return false;
+  int digits = FLT_DIG;
+  uint64_t decimal = round_digits(&u, digits);
+  if (!reads_back(&u, decimal, digits)) {
+    digits = DIGITS_MOST;
+    decimal = round_digits(&u, digits);
+  }
+  const uint64_t least = power_of_ten(digits - 1);
+  if (decimal < least || decimal >= 10 * least) return false; /* log10 was off, a carry */
+  put_decimal(text, value < 0, decimal, digits, u.x);
+  return true;
+}
+
 void amct_number_print_float(char text[AMCT_NUMBER_BYTES], float value) {
-  if (print_special(text, (double)value)) return;
+  if (print_special(text, (double)value) || print_usual(text, value)) return;
   print_digits(text, FLT_DIG, (double)value);
   if (strtof_l(text, NULL, c_locale) != value) print_digits(text, 9, (double)value);
 }
@@ -137,6 +231,36 @@ static size_t numeral_size(amct_slice text) {
   return i == text.size ? size : 0;
 }
 
+/* Few digits and a small power of ten are exact doubles: so is the rounding of what they
+ * make. False: strtod must. */
+static bool read_short(const char *numeral, double *value) {
+  static const double k_powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                    1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  enum { POWERS = sizeof k_powers / sizeof *k_powers, EXACT_DIGITS = 15 };
+  uint64_t digits = 0;
+  int count = 0, exponent = 0;
+  bool fraction = false;
+  for (; is_digit((uint8_t)*numeral) || *numeral == '.'; numeral++) {
+    if (*numeral == '.') {
+      fraction = true;
+    } else {
+      digits = digits * 10 + (uint64_t)(*numeral - '0');
+      exponent -= fraction;
+      if (digits != 0 && ++count > EXACT_DIGITS) return false;
+    }
+  }
+  if ((*numeral | 0x20) == 'e') {
+    const long more = strtol(numeral + 1, NULL, 10);
+    if (more < -POWERS || more > POWERS) return false;
+    exponent += (int)more;
+  }
+  if (exponent <= -POWERS || exponent >= POWERS) return false;
+  *value = exponent < 0 ? (double)digits / k_powers[-exponent]
+                        : (double)digits * k_powers[exponent];
+  return true;
+}
+
 bool amct_number_read_double(amct_slice text, double *value) {
   bool negative = text.size != 0 && text.data[0] == '-';
   if (negative) text = (amct_slice){text.data + 1, text.size - 1};
@@ -152,8 +276,10 @@ bool amct_number_read_double(amct_slice text, double *value) {
     if (size == 0 || size >= sizeof numeral) return false;
     memcpy(numeral, text.data, size);
     numeral[size] = '\0';
-    pthread_once(&c_locale_once, make_c_locale);
-    magnitude = strtod_l(numeral, NULL, c_locale);
+    if (!read_short(numeral, &magnitude)) {
+      pthread_once(&c_locale_once, make_c_locale);
+      magnitude = strtod_l(numeral, NULL, c_locale);
+    }
   }
   *value = negative ? -magnitude : magnitude;
   return true;

@@ -16,16 +16,18 @@ amct_status amct_record_read(amct_record *record, const char *path, amct_error *
 static void print_float(amct_buffer *buffer, const char *name, float value) {
   char text[AMCT_NUMBER_BYTES];
   amct_number_print_float(text, value);
-  amct_buffer_format(buffer, "    %s: %s\n", name, text);
+  amct_buffer_text(buffer, name);
+  amct_buffer_text(buffer, text);
+  amct_buffer_text(buffer, "\n");
 }
 
 static void print_value(const amct_factors *f, amct_buffer *buffer) {
   if (f->has_data) {
-    print_float(buffer, "scale_d", f->scale_d);
+    print_float(buffer, "    scale_d: ", f->scale_d);
     amct_buffer_format(buffer, "    offset_d: %d\n", (int)f->offset_d);
   }
   for (size_t i = 0; i < f->scale_w_count; i++)
-    print_float(buffer, "scale_w", f->scale_w[i]);
+    print_float(buffer, "    scale_w: ", f->scale_w[i]);
   for (size_t i = 0; i < f->offset_w_count; i++)
     amct_buffer_format(buffer, "    offset_w: %d\n", (int)f->offset_w[i]);
   for (size_t i = 0; i < f->shift_count; i++)

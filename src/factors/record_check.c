@@ -30,12 +30,11 @@ static bool has_weight_factors(const amct_factors *f) {
 static amct_status check_scale_d(const checker *c) {
   char text[AMCT_NUMBER_BYTES];
   float scale = c->now->scale_d;
+  if (isfinite(scale) && scale > 0 && isfinite(1 / scale)) return AMCT_OK;
   amct_number_print_float(text, scale);
   if (!isfinite(scale) || !(scale > 0))
     return FAIL(c, "scale_d is %s: a finite number over 0 is wanted", text);
-  if (!isfinite(1 / scale))
-    return FAIL(c, "scale_d is %s: 1/scale_d is over the largest float", text);
-  return AMCT_OK;
+  return FAIL(c, "scale_d is %s: 1/scale_d is over the largest float", text);
 }
 
 /* AscendDequant multiplies by the float32 product. */
@@ -44,14 +43,13 @@ static amct_status check_scale_w(const checker *c, size_t i) {
   char data[AMCT_NUMBER_BYTES];
   float scale = c->now->scale_w[i];
   float product = c->now->scale_d * scale;
+  if (isfinite(scale) && scale > 0 && isfinite(product) && product > 0) return AMCT_OK;
   amct_number_print_float(text, scale);
   amct_number_print_float(data, c->now->scale_d);
   if (!isfinite(scale) || !(scale > 0))
     return FAIL(c, "scale_w[%zu] is %s: a finite number over 0 is wanted", i, text);
-  if (!isfinite(product) || !(product > 0))
-    return FAIL(c, "scale_w[%zu] is %s: its product with scale_d, %s, is %s in float32",
-                i, text, data, product > 0 ? "infinite" : "0");
-  return AMCT_OK;
+  return FAIL(c, "scale_w[%zu] is %s: its product with scale_d, %s, is %s in float32", i,
+              text, data, product > 0 ? "infinite" : "0");
 }
 
 static amct_status check_shifts(const checker *c) {

@@ -45,7 +45,9 @@ static void print_floats(const char *field, const float *values, size_t count,
   char number[AMCT_NUMBER_BYTES];
   for (size_t i = 0; i < count; i++) {
     amct_number_print_float(number, values[i]);
-    amct_buffer_format(buffer, "  %s: %s\n", field, number);
+    amct_buffer_text(buffer, field);
+    amct_buffer_text(buffer, number);
+    amct_buffer_text(buffer, "\n");
   }
 }
 
@@ -56,9 +58,9 @@ static void print_layer(const amct_layer_stats *layer, amct_buffer *buffer) {
                      "\n  record: \"%016" PRIx64 "\"\n  weights: \"%016" PRIx64
                      "\"\n  taps: %zu\n",
                      layer->record, layer->weights, layer->taps);
-  print_floats("mean", layer->mean, layer->mean_count, buffer);
+  print_floats("  mean: ", layer->mean, layer->mean_count, buffer);
   if (layer->rounded_count != 0) print_rounded(layer, buffer);
-  print_floats("bias", layer->bias, layer->bias_count, buffer);
+  print_floats("  bias: ", layer->bias, layer->bias_count, buffer);
   amct_buffer_text(buffer, "}\n");
 }
 

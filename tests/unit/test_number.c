@@ -49,6 +49,55 @@ static void floats_round_trip(void **unused) {
   }
 }
 
+static void is_as_printf_says(float value) {
+  char text[AMCT_NUMBER_BYTES], six[64], nine[64];
+  amct_number_print_float(text, value);
+  snprintf(six, sizeof six, "%.6g", (double)value);
+  snprintf(nine, sizeof nine, "%.9g", (double)value);
+  assert_string_equal(text, strtof(six, NULL) == value ? six : nine);
+}
+
+/* Scales, means and biases: 1e-13 to 1e8, of few digits too, powers of two, and what is
+ * next to powers of ten. */
+static void usual_floats_are_as_printf_says(void **unused) {
+  (void)unused;
+  uint64_t random = 17;
+  for (int i = 0; i < ROUNDS; i++) {
+    const uint64_t bits = next_random(&random);
+    const double power = pow(10, (double)(bits % 22) - 13);
+    is_as_printf_says((float)((double)(bits >> 32) / 4294967296.0 * power));
+    is_as_printf_says((float)(-(double)(bits >> 44) / 1000 * power));
+    is_as_printf_says((float)((double)(bits >> 57) * power));
+  }
+  for (int exponent = -45; exponent <= 30; exponent++) {
+    const float two = ldexpf(1, exponent), ten = (float)pow(10, exponent / 3);
+    const float values[] = {two, ten};
+    for (int i = 0; i < 2; i++) {
+      is_as_printf_says(values[i]);
+      is_as_printf_says(nextafterf(values[i], 0));
+      is_as_printf_says(nextafterf(values[i], INFINITY));
+    }
+  }
+  is_as_printf_says(0.0f);
+  is_as_printf_says(-0.0f);
+}
+
+/* Of all lengths and exponents, around what is exact in a double. */
+static void short_numerals_read_as_strtod_reads_them(void **unused) {
+  (void)unused;
+  uint64_t random = 19;
+  for (int i = 0; i < ROUNDS; i++) {
+    const uint64_t bits = next_random(&random);
+    char text[64];
+    snprintf(text, sizeof text, "%.*f%s%d", (int)(bits % 12),
+             (double)(bits >> 40) / 1000 * pow(10, (double)(bits >> 8 & 7)),
+             bits & 1 ? "e" : "e-", (int)(bits >> 16 & 31));
+    double found = 0, wanted = strtod(text, NULL);
+    assert_true(amct_number_read_double(amct_slice_of(text), &found));
+    assert_memory_equal(&found, &wanted, sizeof found);
+  }
+}
+
 static void doubles_round_trip(void **unused) {
   (void)unused;
   uint64_t random = 13;
@@ -305,6 +354,8 @@ static void a_decimal_comma_changes_nothing(void **unused) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(floats_round_trip),
+      cmocka_unit_test(usual_floats_are_as_printf_says),
+      cmocka_unit_test(short_numerals_read_as_strtod_reads_them),
       cmocka_unit_test(doubles_round_trip),
       cmocka_unit_test(known_values_print_as_people_write_them),
       cmocka_unit_test(doubles_are_printed_as_python_prints_them),
