@@ -227,7 +227,7 @@ static AMCT_NOINLINE amct_status search_clips(const ulq_kernel *k, const float *
 static amct_status initialise(const ulq_kernel *k, const amct_tf_view *x,
                               float scalars[GRAD_OUTPUTS], amct_error *err) {
   clip_search *s = k->search;
-  fenv_t saved;
+  amct_float_env saved;
   if (k->batch_num == 0) return AMCT_OK;
   pthread_mutex_lock(&s->lock);
   amct_float_env_enter(&saved);

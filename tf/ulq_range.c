@@ -66,7 +66,7 @@ static amct_status add_range(const range_kernel *k, TF_OpKernelContext *context,
                              const amct_tf_view views[INPUTS], amct_error *err) {
   float add[STATE_VALUES] = {0};
   amct_tf_view to = {0};
-  fenv_t saved;
+  amct_float_env saved;
   if (views[STATE].count != STATE_VALUES)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL,
                      "layer \"%s\": state has %zu values, not %d", k->layer_name,

@@ -276,7 +276,7 @@ static AMCT_NOINLINE amct_status observe(visit *v, amct_error *err) {
 amct_status amct_calib_observe(const amct_calib_range_spec *spec,
                                const amct_calib_batch *batch, amct_error *err) {
   visit v = {.spec = spec, .batch = batch};
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   const amct_status status = observe(&v, err);
   amct_float_env_leave(&saved);

@@ -172,7 +172,7 @@ amct_status amct_calib_weigh(const amct_calib_weight_spec *spec, const float *we
                 .layout = layout,
                 .steps = steps,
                 .step_count = step_count};
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   const amct_status status = weigh(&w, err);
   amct_float_env_leave(&saved);

@@ -83,7 +83,7 @@ amct_status amct_even_round(int8_t *q, const amct_even_weights *weights,
   s.order = amct_alloc_array(s.count + 1, sizeof *s.order);
   s.by_input = amct_alloc_array(s.inputs + 1, sizeof *s.by_input);
   if (s.order && s.by_input) {
-    fenv_t saved;
+    amct_float_env saved;
     amct_float_env_enter(&saved);
     round_all(&s, q);
     amct_float_env_leave(&saved);

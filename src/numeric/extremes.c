@@ -32,24 +32,36 @@ static uint32_t digit_of(uint32_t rank, int pass) {
   return rank >> (pass * DIGIT_BITS) & (DIGITS - 1);
 }
 
-/* The rank of the AMCT_SKETCH_EXACT-th best, digit by digit from the top; *ties is how
- * many of that rank belong to the best. */
+/* Counts the digits of the ranks, and finds the one of the *wanted-th best, of which
+ * *wanted are left to find. */
+static uint32_t find_digit(const uint32_t *rank, size_t count, int pass, size_t *wanted) {
+  uint32_t histogram[DIGITS] = {0};
+  for (size_t i = 0; i < count; i++)
+    histogram[digit_of(rank[i], pass)]++;
+  uint32_t digit = 0;
+  while (histogram[digit] < *wanted)
+    *wanted -= histogram[digit++];
+  return digit;
+}
+
+/* The rank of the AMCT_SKETCH_EXACT-th best, digit by digit from the top, among those
+ * that have the digits so far; *ties is how many of that rank belong to the best. */
 static uint32_t find_worst_kept(const amct_extremes *list, size_t *ties) {
-  uint32_t found = 0, known = 0; /* known: mask of the digits fixed so far */
-  size_t wanted = AMCT_SKETCH_EXACT;
+  uint32_t rank[AMCT_EXTREMES_ROOM], found = 0;
+  size_t count = list->count;
+  *ties = AMCT_SKETCH_EXACT;
+  for (size_t i = 0; i < count; i++)
+    rank[i] = rank_of(list->at[i], list->largest);
   for (int pass = PASSES - 1; pass >= 0; pass--) {
-    uint32_t histogram[DIGITS] = {0};
-    for (size_t i = 0; i < list->count; i++) {
-      uint32_t rank = rank_of(list->at[i], list->largest);
-      histogram[digit_of(rank, pass)] += (rank & known) == found;
+    const uint32_t digit = find_digit(rank, count, pass, ties);
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+      rank[left] = rank[i];
+      left += digit_of(rank[i], pass) == digit;
     }
-    uint32_t digit = 0;
-    while (histogram[digit] < wanted)
-      wanted -= histogram[digit++];
+    count = left;
     found |= digit << (pass * DIGIT_BITS);
-    known |= (uint32_t)(DIGITS - 1) << (pass * DIGIT_BITS);
   }
-  *ties = wanted;
   return found;
 }
 

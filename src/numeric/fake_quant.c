@@ -185,7 +185,7 @@ static AMCT_NOINLINE void put_on_grid(float *y, const float *w, amct_weight_layo
 
 amct_status amct_arq_forward(float *y, const float *w, amct_weight_layout layout,
                              bool per_channel, amct_error *err) {
-  fenv_t saved;
+  amct_float_env saved;
   if (!per_channel)
     layout = (amct_weight_layout){1, 1, layout.outer * layout.channels * layout.inner};
   float *scale = amct_alloc_array(layout.channels + 1, sizeof *scale);
@@ -266,7 +266,7 @@ static AMCT_NOINLINE void fit_bias(float *scale_w, size_t count, const amct_trai
 
 static void scales(float *scale_w, size_t count, const amct_trained *t,
                    const double *factor, const double *shift) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   spread(scale_w, count, t, factor);
   fit_bias(scale_w, count, t, shift);

@@ -81,7 +81,7 @@ static AMCT_NOINLINE amct_foldable fold_run(const amct_fold_step *steps, size_t 
 
 amct_foldable amct_fold_run(const amct_fold_step *steps, size_t count, size_t channels,
                             double *factor, double *shift, size_t *channel) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   amct_foldable reason = fold_run(steps, count, channels, factor, shift, channel);
   amct_float_env_leave(&saved);
@@ -122,7 +122,7 @@ amct_foldable amct_fold_weights(float *out, const float *w, amct_weight_layout l
   size_t at = amct_find_not_finite(w, count); /* before `out`, which may be `w` */
   if (at == count) {
     reason = AMCT_FOLD_OVERFLOWS;
-    fenv_t saved;
+    amct_float_env saved;
     amct_float_env_enter(&saved);
     multiply(out, w, layout, factor);
     amct_float_env_leave(&saved);
@@ -158,7 +158,7 @@ amct_foldable amct_fold_check(const float *w, amct_weight_layout layout,
     if (channel != NULL) *channel = at / layout.inner % layout.channels;
     return AMCT_FOLD_NOT_FINITE;
   }
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   const bool over = overflows(w, layout, factor, &where);
   amct_float_env_leave(&saved);
@@ -192,7 +192,7 @@ amct_foldable amct_fold_shifts(float *bias, const float *w, amct_weight_layout l
     const size_t left = layout.channels - first;
     const size_t count = left < AMCT_CHANNEL_BLOCK ? left : AMCT_CHANNEL_BLOCK;
     double sum[AMCT_CHANNEL_BLOCK] = {0};
-    fenv_t saved;
+    amct_float_env saved;
     amct_float_env_enter(&saved);
     sum_inputs(sum, first, count, &s);
     for (size_t c = 0; c < count; c++)

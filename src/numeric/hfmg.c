@@ -148,7 +148,7 @@ amct_status amct_hfmg_ends(float ends[2], amct_sketch *sketch, int64_t num_of_bi
   h.zeroth = h.count + room;
   h.first = h.zeroth + room;
   h.second = h.first + room;
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   run(ends, &h, &view);
   amct_float_env_leave(&saved);
@@ -164,7 +164,7 @@ amct_status amct_hfmg_search(amct_range *range, amct_sketch *sketch,
                              const amct_range_options *options, amct_error *err) {
   float ends[2];
   AMCT_TRY(amct_hfmg_ends(ends, sketch, options->num_of_bins, err));
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   *range = range_of(ends, options->asymmetric);
   amct_float_env_leave(&saved);

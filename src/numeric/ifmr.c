@@ -57,10 +57,13 @@ AMCT_CLONES static double sum_squares(const float *miss, size_t count) {
   return sum;
 }
 
+/* A sorted list; of what a ReLU or a clip gives, all is one value. */
 static double list_loss(const float *x, size_t count, amct_clip c) {
   float miss[AMCT_SKETCH_EXACT];
-  find_misses(miss, x, count, c);
-  return sum_squares(miss, count);
+  const size_t distinct = count > 0 && x[0] == x[count - 1] ? 1 : count;
+  find_misses(miss, x, distinct, c);
+  const double sum = sum_squares(miss, distinct);
+  return distinct == count ? sum : sum * (double)count;
 }
 
 /* Loss over the bins */
@@ -182,7 +185,7 @@ amct_status amct_ifmr_search(amct_range *range, amct_sketch *sketch,
   double *sums = amct_alloc_array(3 * room, sizeof *sums);
   if (sums == NULL) return amct_fail_memory(err);
   s.sums = (bin_sums){sums, sums + room, sums + 2 * room};
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   run_search(range, &s, options);
   amct_float_env_leave(&saved);

@@ -214,7 +214,7 @@ static AMCT_NOINLINE void put_steps(const amct_input_rows *rows, amct_range rang
 
 bool amct_input_rows_steps(const amct_input_rows *rows, amct_range range,
                            int16_t *steps) {
-  fenv_t saved;
+  amct_float_env saved;
   float *row = amct_alloc_array(rows->width, sizeof *row);
   if (row == NULL) return false;
   amct_float_env_enter(&saved);

@@ -379,7 +379,7 @@ static AMCT_NOINLINE void add(amct_input_sums *s, const amct_pictures *p,
 
 void amct_input_sums_add(amct_input_sums *sums, const amct_pictures *pictures,
                          const float *values, size_t first, size_t count) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   add(sums, pictures, values, first, count);
   amct_float_env_leave(&saved);

@@ -19,7 +19,7 @@ static AMCT_NOINLINE bool nudge(amct_nudged *grid, float min, float max) {
 }
 
 bool amct_nudge(amct_nudged *grid, float min, float max, int bits, bool narrow) {
-  fenv_t saved;
+  amct_float_env saved;
   *grid = (amct_nudged){.low = narrow ? 1 : 0, .last = (1 << bits) - 1};
   if (!isfinite(min) || !isfinite(max) || !(min < max)) return false;
   amct_float_env_enter(&saved);
@@ -41,7 +41,7 @@ static AMCT_NOINLINE void apply(float *y, const float *x, size_t count,
 }
 
 void amct_nudged_apply(float *y, const float *x, size_t count, const amct_nudged *grid) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   apply(y, x, count, grid);
   amct_float_env_leave(&saved);

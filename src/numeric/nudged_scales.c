@@ -188,7 +188,7 @@ amct_status amct_nudged_scales(float *scale_w, size_t *count, bool *exact,
       s.fits && s.zero ? amct_weight_scales(scale_w, of->weights, of->layout, true, err)
                        : amct_fail_memory(err);
   if (status == AMCT_OK) {
-    fenv_t saved;
+    amct_float_env saved;
     amct_float_env_enter(&saved);
     choose(&s, scale_w);
     amct_float_env_leave(&saved);
@@ -222,7 +222,7 @@ static AMCT_NOINLINE ptrdiff_t split(float *held, float *rest,
 }
 
 bool amct_nudged_split(float *held, float *rest, const amct_nudged_weights *of) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   const ptrdiff_t found = split(held, rest, of);
   amct_float_env_leave(&saved);
@@ -261,7 +261,7 @@ static AMCT_NOINLINE amct_nudged_loss missed_of_all(const amct_nudged_weights *o
 
 amct_nudged_loss amct_nudged_missed(const amct_nudged_weights *of, const int8_t *q,
                                     const float *scale_w, size_t scales) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   const amct_nudged_loss loss = missed_of_all(of, q, scale_w, scales);
   amct_float_env_leave(&saved);

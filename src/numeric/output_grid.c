@@ -78,7 +78,7 @@ static void find_largest(float *largest, const amct_trained *t) {
 amct_status amct_output_grid_make(amct_output_grid *grid, const amct_trained *t,
                                   amct_error *err) {
   parts p = {0};
-  fenv_t saved;
+  amct_float_env saved;
   amct_status status = make_room(grid, &p, t->layout.channels, err);
   if (status == AMCT_OK)
     status =

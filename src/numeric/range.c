@@ -46,7 +46,7 @@ static AMCT_NOINLINE amct_range between(float min, float max, bool asymmetric) {
 
 amct_range amct_range_min_max(amct_sketch *sketch, bool asymmetric) {
   const amct_sketch_view view = amct_sketch_look(sketch);
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   const amct_range range =
       between(amct_sketch_smallest(&view, 1), amct_sketch_largest(&view, 1), asymmetric);
@@ -67,7 +67,7 @@ amct_status amct_range_percentile(amct_range *range, amct_sketch *sketch,
                                   const amct_range_options *options, amct_error *err) {
   const amct_sketch_view view = amct_sketch_look(sketch);
   AMCT_TRY(amct_percentiles_check(options, err));
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   *range = between(amct_percentile_value(&view, options->min_percentile, false),
                    amct_percentile_value(&view, options->max_percentile, true),

@@ -1,44 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "numeric/sketch.h"
+#include "numeric/sketch_private.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
-#include "numeric/bins.h"
-#include "numeric/clones.h"
-#include "numeric/extremes.h"
 #include "numeric/float_env.h"
-#include "numeric/sampling.h"
 
-enum {
-  BLOCK = AMCT_BINS_BLOCK,
-  CHUNK = 16, /* values tested at once */
-  CHUNKS = BLOCK / CHUNK,
-  PER_SAMPLE = AMCT_SAMPLING_CHUNK / CHUNK,
-  FETCH_LEAST = 1 << 13,
-  SECTION = 64 * BLOCK,
-};
-
-struct amct_sketch {
-  uint64_t count;
-  amct_extremes top, bottom;
-  amct_bins bins;
-  amct_span reach; /* least and largest value that is in no list */
-  bool is_branch;
-  bool tidy; /* lists trimmed and sorted, bins straight and shifted by: */
-  struct {
-    size_t slot;
-    int64_t by;
-  } shift[2]; /* see settle_ties */
-};
-
-/* Values on their way into lists and bins. */
-typedef struct loose {
-  float value[BLOCK];
-  uint8_t weight[BLOCK];
-  size_t count;
-} loose;
+enum { BLOCK = AMCT_SKETCH_BLOCK };
 
 static const amct_span k_no_span = {INFINITY, -INFINITY};
 
@@ -97,7 +66,7 @@ static void reach_to(amct_sketch *sketch, const float *values, size_t count) {
   sketch->reach = reach;
 }
 
-static void take_from(loose *some, const amct_extremes *list, size_t first,
+static void take_from(amct_loose *some, const amct_extremes *list, size_t first,
                       size_t count) {
   some->count = count < BLOCK ? count : BLOCK;
   memcpy(some->value, list->at + first, some->count * sizeof *some->value);
@@ -105,7 +74,7 @@ static void take_from(loose *some, const amct_extremes *list, size_t first,
 }
 
 /* Into the bins with values of whatever span, weight by weight. */
-static void count_rest(amct_sketch *sketch, loose *some) {
+static void count_rest(amct_sketch *sketch, amct_loose *some) {
   float same[BLOCK];
   reach_to(sketch, some->value, some->count);
   while (some->count > 0) {
@@ -126,7 +95,7 @@ static void count_rest(amct_sketch *sketch, loose *some) {
 
 /* Appends the values that beat the list's threshold, and leaves the others. The list has
  * room for more than there are. */
-static void split(amct_extremes *list, loose *some) {
+static void split(amct_extremes *list, amct_loose *some) {
   size_t kept = 0, at = list->count;
   for (size_t i = 0; i < some->count; i++) {
     const float value = some->value[i] + 0.0f; /* -0 becomes 0 */
@@ -150,13 +119,13 @@ static bool has_room(const amct_extremes *list, size_t count) {
 static void trim_bottom(amct_sketch *sketch) {
   size_t evicted = amct_extremes_trim(&sketch->bottom);
   for (size_t done = 0; done < evicted; done += BLOCK) {
-    loose some;
+    amct_loose some;
     take_from(&some, &sketch->bottom, AMCT_SKETCH_EXACT + done, evicted - done);
     count_rest(sketch, &some);
   }
 }
 
-static void add_to_bottom(amct_sketch *sketch, loose *some) {
+static void add_to_bottom(amct_sketch *sketch, amct_loose *some) {
   if (!has_room(&sketch->bottom, some->count)) trim_bottom(sketch);
   split(&sketch->bottom, some);
   count_rest(sketch, some);
@@ -165,145 +134,17 @@ static void add_to_bottom(amct_sketch *sketch, loose *some) {
 static void trim_top(amct_sketch *sketch) {
   size_t evicted = amct_extremes_trim(&sketch->top);
   for (size_t done = 0; done < evicted; done += BLOCK) {
-    loose some;
+    amct_loose some;
     take_from(&some, &sketch->top, AMCT_SKETCH_EXACT + done, evicted - done);
     add_to_bottom(sketch, &some);
   }
 }
 
-/* Both lists take what they want, the bins the rest. */
-static void add_loose(amct_sketch *sketch, loose *some) {
+void amct_sketch_add_loose(amct_sketch *sketch, amct_loose *some) {
   if (some->count == 0) return;
   if (!has_room(&sketch->top, some->count)) trim_top(sketch);
   split(&sketch->top, some);
   add_to_bottom(sketch, some);
-}
-
-/* Eight values, from anywhere in memory; compared, a mask of eight. */
-typedef float lanes __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int32_t masks __attribute__((vector_size(32)));
-
-/* Which whole chunks hold a value outside [low, high], or a NaN. */
-AMCT_CLONES static int find_strangers(uint8_t *chunk_has, const float *values,
-                                      size_t chunks, amct_span plain) {
-  int any = 0;
-  for (size_t c = 0; c < chunks; c++) {
-    const lanes *at = (const lanes *)(const void *)(values + c * CHUNK);
-    masks in = (at[0] <= plain.high) & (at[0] >= plain.low) & (at[1] <= plain.high) &
-               (at[1] >= plain.low);
-    uint64_t all[4];
-    memcpy(all, &in, sizeof all);
-    const int strange = (all[0] & all[1] & all[2] & all[3]) != UINT64_MAX;
-    chunk_has[c] = (uint8_t)strange;
-    any |= strange;
-  }
-  return any;
-}
-
-/* Values that neither list wants and that lie where the bins have counted before. They
- * only grow more. */
-static amct_span plain_of(const amct_sketch *sketch) {
-  return (amct_span){fmaxf(sketch->reach.low, sketch->bottom.threshold),
-                     fminf(sketch->reach.high, sketch->top.threshold)};
-}
-
-/* Which blocks hold others. False: a value is not finite. */
-static bool mark_blocks(uint8_t *marked, const amct_sketch *sketch, const float *values,
-                        size_t count) {
-  const amct_span plain = plain_of(sketch);
-  for (size_t done = 0; done < count; done += BLOCK) {
-    const size_t n = count - done < BLOCK ? count - done : BLOCK;
-    uint8_t strange[CHUNKS];
-    const int any = find_strangers(strange, values + done, n / CHUNK, plain);
-    marked[done / BLOCK] = any || n % CHUNK != 0;
-    if (marked[done / BLOCK] && amct_find_not_finite(values + done, n) < n) return false;
-  }
-  return true;
-}
-
-static void append(loose *some, const float *values, size_t count, uint8_t weight) {
-  memcpy(some->value + some->count, values, count * sizeof *values);
-  memset(some->weight + some->count, weight, count);
-  some->count += count;
-}
-
-/* Up to BLOCK values, weighed by sampling chunk. Plain ones are counted straight from
- * where they are, the chunks of others one by one: these are rare once there have been
- * many. */
-static void add_block(amct_sketch *sketch, const float *values, size_t count,
-                      const uint8_t *weight) {
-  uint8_t strange[CHUNKS];
-  loose some;
-  const size_t chunks = count / CHUNK, whole = chunks * CHUNK;
-  some.count = 0;
-  (void)find_strangers(strange, values, chunks, plain_of(sketch));
-  for (size_t c = 0; c < chunks;) {
-    const uint8_t each = weight[c / PER_SAMPLE];
-    size_t end = c;
-    while (end < chunks && strange[end] == 0 && weight[end / PER_SAMPLE] == each)
-      end++;
-    if (each > 0)
-      amct_bins_add(&sketch->bins, values + c * CHUNK, (end - c) * CHUNK, each);
-    if (end == c)
-      append(&some, values + c++ * CHUNK, CHUNK, each);
-    else
-      c = end;
-  }
-  append(&some, values + whole, count - whole, weight[whole / AMCT_SAMPLING_CHUNK]);
-  add_loose(sketch, &some);
-}
-
-/* The same where all are plain. */
-static void add_plain(amct_sketch *sketch, const float *values, size_t count,
-                      const uint8_t *weight) {
-  for (size_t i = 0; i < count;) {
-    const uint8_t each = weight[i / AMCT_SAMPLING_CHUNK];
-    const size_t first = i;
-    while (i < count && weight[i / AMCT_SAMPLING_CHUNK] == each)
-      i += AMCT_SAMPLING_CHUNK;
-    i = i < count ? i : count;
-    if (each > 0) amct_bins_add(&sketch->bins, values + first, i - first, each);
-  }
-}
-
-/* Whole pictures, or a part of one. */
-typedef struct pictures {
-  const float *values;
-  size_t count;
-  size_t row, at; /* values of a picture; the place of the first in its own */
-  size_t every;   /* one chunk of so many counts */
-} pictures;
-
-/* What each chunk of a block counts. */
-static void weigh(uint8_t *weight, size_t every, size_t at, size_t count) {
-  const size_t first = at / AMCT_SAMPLING_CHUNK;
-  for (size_t i = 0; i * AMCT_SAMPLING_CHUNK < count; i++) {
-    const size_t group = (first + i) / every, chosen = amct_sampling_chosen(group, every);
-    weight[i] = (uint8_t)((first + i) % every == chosen ? every : 0);
-  }
-}
-
-/* Block by block, where they end with a picture, and where the groups in it end. */
-static AMCT_NOINLINE void add_pictures(amct_sketch *sketch, const pictures *p,
-                                       const uint8_t *marked) {
-  const size_t groups = p->row - p->row % (p->every * AMCT_SAMPLING_CHUNK);
-  size_t at = p->at;
-  for (size_t done = 0; done < p->count;) {
-    uint8_t weight[BLOCK / AMCT_SAMPLING_CHUNK + 1];
-    const bool sampled = at < groups && p->every > 1;
-    const size_t end = at < groups ? groups : p->row;
-    size_t n = BLOCK - at % BLOCK;
-    n = n < end - at ? n : end - at;
-    n = n < p->count - done ? n : p->count - done;
-    memset(weight, 1, sizeof weight);
-    if (sampled) weigh(weight, p->every, at, n);
-    if (marked[done / BLOCK] || marked[(done + n - 1) / BLOCK])
-      add_block(sketch, p->values + done, n, weight);
-    else
-      add_plain(sketch, p->values + done, n, weight);
-    done += n;
-    at = (at + n) % p->row;
-  }
 }
 
 static bool has_bins(const amct_sketch *sketch) {
@@ -344,8 +185,7 @@ static void untidy(amct_sketch *sketch) {
   sketch->tidy = false;
 }
 
-/* Room for bins as soon as the lists cannot hold all, so that nothing fails half way. */
-static amct_status prepare(amct_sketch *sketch, uint64_t more, amct_error *err) {
+amct_status amct_sketch_prepare(amct_sketch *sketch, uint64_t more, amct_error *err) {
   const uint64_t total = sketch->count + more;
   const bool fits = total <= 2 * AMCT_SKETCH_EXACT;
   if (!fits && !amct_bins_reserve(&sketch->bins, total)) return amct_fail_memory(err);
@@ -354,54 +194,11 @@ static amct_status prepare(amct_sketch *sketch, uint64_t more, amct_error *err) 
   return AMCT_OK;
 }
 
-static amct_status add_section(amct_sketch *sketch, const pictures *p, uint8_t *marked,
-                               amct_error *err) {
-  if (!mark_blocks(marked, sketch, p->values, p->count))
-    return amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
-  AMCT_TRY(prepare(sketch, p->count, err));
-  if (p->count >= FETCH_LEAST) amct_bins_fetch(&sketch->bins);
-  add_pictures(sketch, p, marked);
-  return AMCT_OK;
-}
-
-/* All at once, so that nothing is kept of values that are refused. A branch is of no use
- * then: it gets them while they are in the cache. */
-static amct_status add(amct_sketch *sketch, pictures p, amct_error *err) {
-  const size_t all = p.count, most = sketch->is_branch && all > SECTION ? SECTION : all;
-  uint8_t *marked = amct_alloc_array(most / BLOCK + 1, 1);
-  amct_status status = marked ? AMCT_OK : amct_fail_memory(err);
-  fenv_t saved;
-  amct_float_env_enter(&saved);
-  for (size_t left = all; left > 0 && status == AMCT_OK; left -= p.count) {
-    p.count = left;
-    if (left > most)
-      p.count = most - (p.at + most) % p.row % AMCT_SAMPLING_CHUNK; /* whole chunks */
-    status = add_section(sketch, &p, marked, err);
-    p.values += p.count;
-    p.at = (p.at + p.count) % p.row;
-  }
-  amct_float_env_leave(&saved);
-  amct_free(marked);
-  return status;
-}
-
-amct_status amct_sketch_add(amct_sketch *sketch, const float *values, size_t count,
-                            amct_error *err) {
-  return add(sketch, (pictures){values, count, count, 0, 1}, err);
-}
-
-amct_status amct_sketch_add_sampled(amct_sketch *sketch, const float *values,
-                                    size_t count, amct_place place, amct_error *err) {
-  const size_t every = amct_sampling_every(place.row);
-  if (every == 1) return amct_sketch_add(sketch, values, count, err);
-  return add(sketch, (pictures){values, count, place.row, place.at, every}, err);
-}
-
 static void add_list(amct_sketch *sketch, const amct_extremes *list) {
   for (size_t done = 0; done < list->count; done += BLOCK) {
-    loose some;
+    amct_loose some;
     take_from(&some, list, done, list->count - done);
-    add_loose(sketch, &some);
+    amct_sketch_add_loose(sketch, &some);
   }
 }
 
@@ -421,8 +218,8 @@ amct_status amct_sketch_merge(amct_sketch *sketch, amct_sketch *other, amct_erro
   if (sketch == other)
     return amct_fail(err, AMCT_INVALID_ARGUMENT, NULL, "a sketch merged with itself");
   if (other->count == 0) return AMCT_OK;
-  AMCT_TRY(prepare(sketch, other->count, err));
-  fenv_t saved;
+  AMCT_TRY(amct_sketch_prepare(sketch, other->count, err));
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   merge(sketch, other);
   amct_float_env_leave(&saved);
@@ -440,7 +237,7 @@ static AMCT_NOINLINE void tidy(amct_sketch *sketch) {
 }
 
 amct_sketch_view amct_sketch_look(amct_sketch *sketch) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   if (!sketch->tidy) tidy(sketch);
   amct_float_env_leave(&saved);
@@ -461,11 +258,6 @@ amct_sketch_view amct_sketch_look(amct_sketch *sketch) {
   view.on_edges = !bins->off_edge && amct_bins_on_edge(bins, sketch->reach.low) &&
                   amct_bins_on_edge(bins, sketch->reach.high);
   return view;
-}
-
-double amct_sketch_bin_value(const amct_sketch_view *view, size_t bin) {
-  double edge = view->first + (double)bin;
-  return (view->on_edges ? edge : edge + 0.5) * view->width;
 }
 
 /* The k-th value counted from either end. */

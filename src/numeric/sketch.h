@@ -89,7 +89,10 @@ amct_sketch_view amct_sketch_look(amct_sketch *sketch); /* sorts the lists in pl
 
 /** The value that stands for a bin: its middle, or its lower edge where all values are on
  * edges. */
-double amct_sketch_bin_value(const amct_sketch_view *view, size_t bin);
+static inline double amct_sketch_bin_value(const amct_sketch_view *view, size_t bin) {
+  const double edge = view->first + (double)bin;
+  return (view->on_edges ? edge : edge + 0.5) * view->width;
+}
 
 /** k-th largest and k-th smallest value, 1 <= k <= count; exact for k <= 4,096, else
  * amct_sketch_bin_value. */

@@ -187,7 +187,7 @@ amct_status amct_weight_round(int8_t *q, const amct_rounding *rounding, amct_err
   s.lower = amct_alloc_array(most * most, sizeof *s.lower);
   s.sought = amct_alloc_array(most * ABREAST, sizeof *s.sought);
   if (s.order && s.lower && s.sought) {
-    fenv_t saved;
+    amct_float_env saved;
     amct_float_env_enter(&saved);
     round_all(&s, parts, q);
     amct_float_env_leave(&saved);

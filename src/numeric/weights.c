@@ -84,7 +84,7 @@ amct_status amct_weight_scales(float *scale, const float *w, amct_weight_layout 
     return amct_fail(err, AMCT_UNSUPPORTED, NULL, "weight of channel %zu is %g",
                      at / layout.inner % layout.channels, (double)w[at]);
   if (!per_channel) layout = (amct_weight_layout){1, 1, count};
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   weight_scales(scale, w, layout, layout.channels);
   amct_float_env_leave(&saved);
@@ -130,7 +130,7 @@ void amct_weight_quantize(int8_t *q, const float *w, amct_weight_layout layout,
                           const float *scale, size_t scales) {
   size_t count = layout.outer * layout.channels * layout.inner;
   if (scales == 1) layout = (amct_weight_layout){1, 1, count};
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   quantize(q, w, layout, scale);
   amct_float_env_leave(&saved);
@@ -160,7 +160,7 @@ static AMCT_NOINLINE float worst_ratio(const float *w, amct_weight_layout layout
 
 float amct_weight_worst_ratio(const float *w, amct_weight_layout layout,
                               const float *scale, size_t scales, size_t *channel) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   float worst = worst_ratio(w, layout, scale, scales, channel);
   amct_float_env_leave(&saved);
@@ -176,7 +176,7 @@ static AMCT_NOINLINE float bias_quantize(float b, float scale_d, float scale_w) 
 }
 
 float amct_bias_quantize(float b, float scale_d, float scale_w) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   float q = bias_quantize(b, scale_d, scale_w);
   amct_float_env_leave(&saved);
@@ -187,7 +187,7 @@ float amct_bias_quantize(float b, float scale_d, float scale_w) {
  * halving the floats between, whose bits are in their order. */
 float amct_bias_fit(float b, float scale_d, float scale_w) {
   uint32_t low = bits_of(scale_w), high = bits_of(FLT_MAX);
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   if (fabsf(bias_quantize(b, scale_d, scale_w)) <= AMCT_BIAS_LIMIT) high = low;
   while (low < high) {
@@ -202,7 +202,7 @@ float amct_bias_fit(float b, float scale_d, float scale_w) {
 }
 
 uint64_t amct_deq_pack(float scale_d, float scale_w, uint8_t shift, int8_t offset_w) {
-  fenv_t saved;
+  amct_float_env saved;
   amct_float_env_enter(&saved);
   volatile float step = scale_d * scale_w; /* volatile: stays between the two calls */
   amct_float_env_leave(&saved);
