@@ -214,9 +214,9 @@ amct_status amct_runs_weigh(const amct_prepared *p, const amct_observed_list *ob
 static amct_status insert_edit(amct_edits *edits, amct_graph *graph,
                                const amct_graph *observed, const amct_live_edit *edit,
                                amct_error *err) {
-  if (edit->kind == AMCT_LIVE_CONTROL) {
+  if (edit->kind == AMCT_LIVE_SET_INPUT) {
     amct_node *layer = amct_graph_find(graph, edit->name);
-    if (layer) amct_edits_control(edits, layer, edit->near);
+    if (layer) amct_edits_set_input(edits, layer, edit->index, edit->near);
     return layer
                ? AMCT_OK
                : amct_fail(err, AMCT_BAD_GRAPH, edit->name, "no node \"%s\"", edit->name);

@@ -15,6 +15,7 @@ typedef struct observer {
   const amct_observe_options *options;
   amct_scopes scopes;
   amct_observed_list observed;
+  amct_map gates; /* layer's node -> amct_spec of the Identity that it reads through */
 } observer;
 
 /* What every observer carries (calib/calibration.h, amct_calib_key). */
@@ -51,6 +52,29 @@ static amct_status new_observer(observer *o, amct_spec **spec, const amct_layer 
   return AMCT_OK;
 }
 
+/*
+ * The layer waits for an observer. It reads its data through an Identity, which has the
+ * control edge: where that leads to the layer itself, TensorFlow's graph optimizer does
+ * not merge the layer with its bias, batch norm and activation.
+ */
+static amct_status hold(observer *o, const amct_layer *layer, const amct_spec *watcher,
+                        amct_error *err) {
+  amct_spec *gate = amct_map_get(&o->gates, layer->node);
+  if (!gate) {
+    AMCT_TRY(new_observer(o, &gate, layer, "observed", "Identity", err));
+    if (!gate) return amct_fail_memory(err);
+    amct_spec_input(gate, amct_edge_text(layer->data));
+    amct_spec_type(gate, "T", AMCT_DTYPE_FLOAT);
+    amct_edits_set_input(o->edits, layer->node, layer->input, amct_spec_name(gate));
+    AMCT_TRY(amct_map_set(&o->gates, layer->node, gate, err));
+  }
+  const char *control =
+      amct_arena_format(amct_graph_arena(o->plan->graph), "^%s", amct_spec_name(watcher));
+  if (!control) return amct_fail_memory(err);
+  amct_spec_input(gate, control);
+  return AMCT_OK;
+}
+
 static amct_status observe_tensor(observer *o, const amct_observed *tensor,
                                   amct_error *err) {
   const amct_layer *first = tensor->first->layer;
@@ -67,7 +91,7 @@ static amct_status observe_tensor(observer *o, const amct_observed *tensor,
   amct_spec_texts(spec, "windows", tensor->windows.at, tensor->windows.count);
   amct_spec_texts(spec, "row_windows", tensor->row_windows.at, tensor->row_windows.count);
   for (size_t i = 0; i < tensor->readers.count; i++)
-    amct_edits_control(o->edits, tensor->readers.at[i], amct_spec_name(spec));
+    AMCT_TRY(hold(o, tensor->readers.at[i], spec, err));
   return AMCT_OK;
 }
 
@@ -86,8 +110,7 @@ static amct_status observe_weights(observer *o, const amct_layer_recipe *recipe,
   amct_spec_float(spec, "damping",
                   amct_observed_rounds(recipe) ? (float)recipe->damping : 0.0f);
   amct_fold_spec_axes(spec, layer);
-  amct_edits_control(o->edits, layer->node, amct_spec_name(spec));
-  return AMCT_OK;
+  return hold(o, layer, spec, err);
 }
 
 static amct_status observe_all(observer *o, amct_error *err) {
@@ -113,6 +136,7 @@ amct_status amct_observe(amct_edits *edits, const amct_plan *plan,
   o.scopes = amct_scopes_of(plan->graph, edits);
   amct_status status = observe_all(&o, err);
   amct_observed_free(&o.observed);
+  amct_map_free(&o.gates);
   amct_scopes_free(&o.scopes);
   return status;
 }
@@ -121,17 +145,34 @@ static bool is_observer(const amct_node *node) {
   return strcmp(node->op, "QuantIfmr") == 0 || strcmp(node->op, "QuantArq") == 0;
 }
 
+/* An Identity that a layer reads through. */
+static bool is_gate(const amct_node *node) {
+  return strcmp(node->op, "Identity") == 0 && node->data_count == 1 &&
+         node->input_count > 1 && is_observer(node->inputs[1].node);
+}
+
+static amct_status undo_all(amct_edits *edits, amct_graph *graph, size_t *count,
+                            amct_error *err) {
+  for (size_t i = 0; i < amct_graph_count(graph); i++) {
+    amct_node *node = amct_graph_at(graph, i);
+    if (is_observer(node)) {
+      amct_edits_detach(edits, node);
+      ++*count;
+    } else if (is_gate(node)) {
+      const char *source = amct_edge_text(node->inputs[0]);
+      if (!source) return amct_fail_memory(err);
+      amct_edits_rewire(edits, (amct_edge){node, 0}, source, NULL, 0);
+      amct_edits_detach(edits, node);
+    }
+  }
+  return amct_edits_apply(edits, err);
+}
+
 amct_status amct_observe_undo(amct_graph *graph, size_t *count, amct_error *err) {
   *count = 0;
   amct_edits *edits = amct_edits_new(graph);
   if (!edits) return amct_fail_memory(err);
-  for (size_t i = 0; i < amct_graph_count(graph); i++) {
-    amct_node *node = amct_graph_at(graph, i);
-    if (!is_observer(node)) continue;
-    amct_edits_detach(edits, node);
-    ++*count;
-  }
-  amct_status status = amct_edits_apply(edits, err);
+  const amct_status status = undo_all(edits, graph, count, err);
   amct_edits_free(edits);
   return status;
 }

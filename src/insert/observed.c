@@ -110,7 +110,7 @@ static amct_status group_tensor(const grouping *g, const amct_layer_recipe *laye
   const char *rows = window_text(g->plan, layer->layer, amct_observed_rounds(layer));
   if (!window || !rows || !AMCT_VEC_PUSH(&tensor->windows, window) ||
       !AMCT_VEC_PUSH(&tensor->row_windows, rows) ||
-      !AMCT_VEC_PUSH(&tensor->readers, layer->layer->node) ||
+      !AMCT_VEC_PUSH(&tensor->readers, layer->layer) ||
       !AMCT_VEC_PUSH(&tensor->names, layer->name) ||
       !AMCT_VEC_PUSH(&tensor->indices, list->total) ||
       !AMCT_VEC_PUSH(&tensor->weighted, role))

@@ -12,7 +12,7 @@
 typedef struct amct_observed {
   const amct_layer_recipe *first;
   amct_edge data;
-  AMCT_VEC(amct_node *) readers;
+  AMCT_VEC(const amct_layer *) readers;
   AMCT_VEC(const char *) names;
   AMCT_VEC(int64_t) indices;      /* among the layers enabled, and the tensors */
   AMCT_VEC(int64_t) weighted;     /* 1: has weights; 2: is read in the place of weights */

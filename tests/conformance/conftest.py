@@ -39,9 +39,32 @@ def own_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def edges_of(graph):
+    """By node: the names of what it reads, and what it waits for."""
+    return {
+        op.name: ([tensor.name for tensor in op.inputs], [waited.name for waited in op.control_inputs])
+        for op in graph.get_operations()
+    }
+
+
+def check_gates(graph, before):
+    """Nodes that were there read what they read, some through an Identity that waits for observers."""
+    now = edges_of(graph)
+    for name, (inputs, controls) in before.items():
+        assert now[name][1] == controls
+        assert len(now[name][0]) == len(inputs)
+        for old, new in zip(inputs, now[name][0]):
+            if new != old:
+                gate = graph.get_tensor_by_name(new).op
+                assert gate.name not in before and gate.type == "Identity" and gate.inputs[0].name == old
+                assert {op.type for op in gate.control_inputs} <= {"QuantIfmr", "QuantArq"}
+                assert gate.control_inputs
+
+
 @pytest.fixture(autouse=True)
 def one_plan(monkeypatch):
-    """In every test: the plan of the graph that was calibrated is the plan of the pb that was saved."""
+    """In every test: the plan of the graph that was calibrated is the plan of the pb that was saved, and calibrating
+    changes nothing but what layers wait for."""
     import amct_tensorflow as amct
 
     core = amct._core
@@ -52,7 +75,9 @@ def one_plan(monkeypatch):
     def quantize(*arguments, **keywords):
         graph = keywords.get("graph", arguments[0] if arguments else None)
         before = graph.as_graph_def() if isinstance(graph, tf.Graph) else None
+        edges = edges_of(graph) if isinstance(graph, tf.Graph) else None
         added = quantize_model(*arguments, **keywords)
+        check_gates(graph, edges)
         given = inspect.signature(quantize_model).bind(*arguments, **keywords).arguments
         plans[os.path.abspath(given["record_file"])] = core.describe_plan(before.SerializeToString())
         return added

@@ -115,6 +115,9 @@ def test_freeze_the_calibrated_session_and_save(make):
             calibrate(session)
             frozen = models.freeze(session, "frozen.pb")
     check_quantized(frozen)
+    saved = models.op_types(models.load("out/model_quantized.pb"))
+    assert not any(name.endswith("observed/Identity") for name in saved)
+    assert not {"QuantIfmr", "QuantArq"} & set(saved.values())
 
 
 def test_weights_are_those_of_the_first_batch_run(make):
