@@ -358,50 +358,12 @@ def step_cli(folder):
 
 
 def step_calibrate(folder):
-    """AMCT_BENCH_CLI and AMCT_BENCH_INFER name programs, AMCT_ENGINE_DIR folders of packages; what is measured beside it: peers.py. This
-    Python has both engines."""
-    import peers
+    import calibrating
 
-    program, infer = (os.path.abspath(os.environ[name]) for name in ("AMCT_BENCH_CLI", "AMCT_BENCH_INFER"))
     for pictures in (32, 128):
         in_process(folder, "pictures", pictures)
-        data = "pictures{}.npy".format(pictures)
-        label = ", {} pictures".format(pictures)
-        others = []
-        yield from peers.rows(measure, folder, data, label, others)
-        took = {}
-        for engine in ("openvino", "tensorflow"):
-            name = "{}{}".format(engine, label)
-            plain = measure([infer] + inference(engine, data), folder, 5)
-            whole = measure(
-                [program, "calibrate", "--model", "model.pb", "--outputs", "logits", "--data", data]
-                + ["--batch_size", str(BATCH), "--save_path", "cli", "--engine", engine],
-                folder,
-                5,
-            )
-            took[engine] = whole[0]
-            yield "plain inference, " + name, plain[0], "s", None
-            yield "amct calibrate, " + name, whole[0], "s", min(others) / 3 if others and engine == "openvino" else None
-            yield "amct calibrate / plain, " + name, whole[0] / plain[0], "x", 1.3
-            yield "processor time of calibrate / plain, " + name, whole[1] / plain[1], "x", None
-            yield "peak memory of plain inference, " + name, plain[2], "MiB", None
-            yield "peak memory of amct calibrate, " + name, whole[2], "MiB", 160 if engine == "openvino" else None
-        for engine, seconds in took.items():
-            script = measure([sys.executable, str(HERE / "plain_inference.py")] + inference(engine, data), folder)
-            yield "plain inference as a Python script, {}{}".format(engine, label), script[0], "s", None
-            yield "amct calibrate / that script, {}{}".format(engine, label), seconds / script[0], "x", None
-    command = [program, "calibrate", "--model", "model.pb", "--outputs", "logits", "--data", "pictures32.npy"]
-    whole = measure(command + ["--save_path", "cli", "--engine", "openvino", "--preset", "accurate"], folder)
-    yield "amct calibrate --preset accurate, openvino, 32 pictures", whole[0], "s", None
-    yield "processor time of calibrate --preset accurate, openvino, 32 pictures", whole[1], "s", None
-    yield "peak memory of calibrate --preset accurate, openvino, 32 pictures", whole[2], "MiB", None
-
-
-def inference(engine, data):
-    """Arguments of bench_infer and plain_inference.py."""
-    import networks
-
-    return [engine, "model.pb", networks.INPUT.split(":")[0], "logits", data, str(BATCH)]
+        yield from calibrating.rows(measure, folder, pictures, BATCH)
+    yield from calibrating.accurate_rows(measure, folder)
 
 
 def step_fusion(folder):
