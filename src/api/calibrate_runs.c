@@ -229,6 +229,7 @@ static amct_status insert_edit(amct_edits *edits, amct_graph *graph,
     if (!tensor) return amct_fail_memory(err);
     amct_spec_input(spec, tensor);
   }
+  amct_spec_device(spec, node->device);
   amct_spec_copy_fields(spec, node);
   return AMCT_OK;
 }

@@ -63,6 +63,7 @@ static amct_status hold(observer *o, const amct_layer *layer, const amct_spec *w
   if (!gate) {
     AMCT_TRY(new_observer(o, &gate, layer, "observed", "Identity", err));
     if (!gate) return amct_fail_memory(err);
+    amct_spec_device(gate, layer->node->device);
     amct_spec_input(gate, amct_edge_text(layer->data));
     amct_spec_type(gate, "T", AMCT_DTYPE_FLOAT);
     amct_edits_set_input(o->edits, layer->node, layer->input, amct_spec_name(gate));

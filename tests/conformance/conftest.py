@@ -59,6 +59,7 @@ def check_gates(graph, before):
                 assert gate.name not in before and gate.type == "Identity" and gate.inputs[0].name == old
                 assert {op.type for op in gate.control_inputs} <= {"QuantIfmr", "QuantArq"}
                 assert gate.control_inputs
+                assert gate.device == graph.get_operation_by_name(name).device
 
 
 @pytest.fixture(autouse=True)

@@ -25,8 +25,6 @@ from command_lines import (
     nothing_written,
     run,
     write_bins,
-    write_tfrecord,
-    write_uneven_bins,
 )
 
 v1 = tf.compat.v1
@@ -230,79 +228,6 @@ def test_help(capfd):
 
 
 # ---- what fails ----
-
-
-def cut_short(data):
-    write_tfrecord("x.tfrecord", data)
-    Path("x.tfrecord").write_bytes(Path("x.tfrecord").read_bytes()[:-5])
-
-
-def spoilt(data):
-    write_tfrecord("x.tfrecord", data)
-    text = bytearray(Path("x.tfrecord").read_bytes())
-    text[2000] ^= 1
-    Path("x.tfrecord").write_bytes(bytes(text))
-
-
-def png(path, data=b"no picture"):
-    os.mkdir("data")
-    Path(path).write_bytes(data)
-
-
-def mixed(data):
-    write_uneven_bins(data)
-    np.save("data/x.npy", data)
-
-
-# what is written, changed options, exit code, words
-FAILURES = {
-    "no model": (None, {"model": "none.pb"}, 1, "none.pb: No such file"),
-    "no pb": (lambda d: Path("bad.pb").write_bytes(b"no graph"), {"model": "bad.pb"}, 1, "bad.pb: no GraphDef"),
-    "output": (None, {"outputs": "nothing:0"}, 2, '--outputs: the model has no tensor "nothing:0"'),
-    "port": (None, {"outputs": "softmax:3"}, 2, 'no tensor "softmax:3"'),
-    "names": (None, {"outputs": "softmax;"}, 2, "--outputs: an empty name"),
-    "input": (None, {"input_shape": "in:32,8,8,3"}, 2, 'no tensor "in:0"; its inputs: input'),
-    "shape": (None, {"input_shape": "input:32,8,8,4"}, 2, "[32, 8, 8, 4] for input:0, whose shape is"),
-    "no shape": (None, {"input_shape": "input"}, 2, '"input" is not like'),
-    "sizes": (None, {"input_shape": "input:0,8,8,3"}, 2, "sizes over 0 are wanted"),
-    "twice": (None, {"input_shape": SHAPE + ";" + SHAPE, "data_types": "float32;float32", "data_dir": "a;b"}, 2, "named twice"),
-    "type": (None, {"data_types": "float33"}, 2, '"float33" is no type'),
-    "other type": (None, {"data_types": "float64"}, 2, "float64 for input:0, which is float32"),
-    "lists": (None, {"data_dir": "data;data"}, 2, "2 data_dir for 1 inputs"),
-    "batch_num": (None, {"batch_num": "0"}, 2, '"0" is not a number over 0'),
-    "config": (write_uneven_bins, {"calibration_config": "none.cfg"}, 1, "none.cfg"),
-    "save_path": (None, {"save_path": "p" * 300}, 1, "--save_path: the file name is longer"),
-    "no folder": (None, {"data_dir": "none"}, 1, "none: no such file or folder"),
-    "empty folder": (lambda d: os.mkdir("data"), {}, 1, "data: no calibration data"),
-    "mixed": (mixed, {}, 2, "data: of two kinds"),
-    "few": (lambda d: write_uneven_bins(d[:40]), {"batch_num": "2"}, 2, "data: 40 samples, where 2 batches of 32 take 64"),
-    "bytes": (lambda d: png("data/x.bin", b"12345"), {}, 1, "data/x.bin: 5 bytes are not a number of samples of float32"),
-    "npy": (lambda d: png("data/x.npy"), {}, 1, "data/x.npy: "),
-    "npy shape": (lambda d: np.save("x.npy", d[:, :7]), {"data_dir": "x.npy"}, 1, "shape [64, 7, 8, 3], where samples of [8, 8, 3]"),
-    "npy type": (lambda d: np.save("x.npy", d.astype(complex)), {"data_dir": "x.npy"}, 1, "x.npy: complex128"),
-    "pickle": (lambda d: np.save("x.npy", np.array([{}]), allow_pickle=True), {"data_dir": "x.npy"}, 1, "x.npy: "),
-    "npz names": (lambda d: np.savez("x.npz", a=d, b=d), {"data_dir": "x.npz"}, 1, 'x.npz: no array "input" among a, b'),
-    "picture": (lambda d: png("data/x.png"), {"input_shape": "input:1,8,8,3"}, 1, "data/x.png: no picture that can be read"),
-    "mean": (None, {"picture_mean": "1,2"}, 2, '--picture_mean: "1,2" is neither one finite number nor three'),
-    "cut short": (cut_short, {"data_dir": "x.tfrecord"}, 1, "x.tfrecord: no TFRecord file, or cut short: record 63 ends"),
-    "spoilt": (spoilt, {"data_dir": "x.tfrecord"}, 1, "x.tfrecord: record 2: corrupted record"),
-    "key": (lambda d: write_tfrecord("x.tfrecord", d, "other"), {"data_dir": "x.tfrecord"}, 1, 'no feature "input" among other'),
-    "values": (lambda d: write_tfrecord("x.tfrecord", d[:, 0]), {"data_dir": "x.tfrecord"}, 1, '"input": 24 values for 192'),
-    "no example": (lambda d: png("data/x.tfrecord", b""), {}, 1, "data/x.tfrecord: no records"),
-    "infinite": (lambda d: write_uneven_bins(d * F32(np.inf)), {}, 1, "TensorFlow: "),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", sorted(FAILURES))
-def test_failures(case, capfd):
-    """The exit code, one line that names what is wrong, and nothing written."""
-    write, more, code, said = FAILURES[case]
-    if write:
-        write(np.concatenate(batches()))
-    assert run(**more) == code
-    error = capfd.readouterr().err
-    assert "amct_tensorflow: " in error and said in error, error
-    assert nothing_written()
 
 
 def test_nothing_beside(capfd):

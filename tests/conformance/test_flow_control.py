@@ -187,6 +187,19 @@ def test_a_graph_inside_the_users_scopes():
     assert list(models.read_record("record.txt")) == models.LAYERS
 
 
+def test_a_layer_waits_where_it_runs():
+    """What it reads through does not send its data to another device."""
+    with tf.Graph().as_default() as graph, tf.device("/device:CPU:0"):
+        models.network()
+    quantize(graph)
+    layers = [graph.get_operation_by_name(name) for name in models.LAYERS]
+    waiting = [layer.inputs[0].op for layer in layers]
+    assert all(op.type == "Identity" and op.control_inputs for op in waiting)
+    assert {op.device for op in waiting} == {"/device:CPU:0"}
+    models.run(graph, [models.images(8)])
+    assert list(models.read_record("record.txt")) == models.LAYERS
+
+
 def test_loops_made_of_functions_are_left_alone():
     """tf.while_loop of TensorFlow 2 keeps its body in the function library: nothing to see."""
     if not hasattr(v1, "enable_control_flow_v2") or tf.__version__ < "2":
