@@ -39,7 +39,8 @@ int main(int argc, char **argv) {
   amct_data *data = NULL;
   amct_engine *engine = NULL;
   amct_packages packages = {0};
-  amct_engine_job job = {.fetches = &fetch, .fetch_count = 1, .splits = true};
+  amct_engine_job job = {
+      .fetches = &fetch, .fetch_count = 1, .splits = true, .untuned = true};
   if (!class) return 2;
   check(amct_graph_load(&job.graph, argv[2], &err), &err);
   check(amct_data_open(&data, &port, 1, &options, &err), &err);

@@ -16,7 +16,8 @@ typedef struct amct_engine_job {
   size_t input_count;
   const char *const *fetches; /* tensors of every run: "name" or "name:1" */
   size_t fetch_count;
-  bool splits; /* samples may be run in any order and number, if the graph allows it */
+  bool splits;  /* samples may be run in any order and number, if the graph allows it */
+  bool untuned; /* the library's own settings, as in a program that only infers */
   const amct_packages *packages;
 } amct_engine_job;
 
