@@ -6,6 +6,7 @@ runs this has both engines.
 """
 
 import os
+import statistics
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import peers
 
 HERE = Path(__file__).resolve().parent
 ENGINES = ("openvino", "tensorflow")
-TURNS = 5
+TURNS = 7
 
 
 def program(variable):
@@ -26,11 +27,17 @@ def calibrate(data, engine, *options):
     return command + ["--data", data, "--save_path", "cli", "--engine", engine] + list(options)
 
 
+def in_turn(measure, folder, commands):
+    """Seconds, processor time and peak memory of each: medians, of runs in turn, since the machine's speed drifts."""
+    runs = [[measure(command, folder, 1) for command in commands] for _ in range(TURNS)]
+    return [[statistics.median(column) for column in zip(*of_one)] for of_one in zip(*runs)]
+
+
 def engine_rows(measure, folder, what, label, limit):
     """`what` are the arguments of plain inference. The first row is of amct calibrate."""
     engine, data, batch_size = what[0], what[-2], what[-1]
-    whole = measure(calibrate(data, engine, "--batch_size", batch_size), folder, TURNS)
-    plain = measure([program("AMCT_BENCH_INFER")] + what, folder, TURNS)
+    commands = [calibrate(data, engine, "--batch_size", batch_size), [program("AMCT_BENCH_INFER")] + what]
+    whole, plain = in_turn(measure, folder, commands)
     name = engine + label
     yield "amct calibrate, " + name, whole[0], "s", limit
     yield "plain inference, " + name, plain[0], "s", None

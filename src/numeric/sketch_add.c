@@ -178,11 +178,11 @@ static AMCT_NOINLINE void add_pictures(amct_sketch *sketch, const pictures *p,
 }
 
 static amct_status add_section(amct_sketch *sketch, const pictures *p, uint8_t *strange,
-                               amct_error *err) {
+                               bool starts, amct_error *err) {
   if (!mark_chunks(strange, sketch, p->values, p->count))
     return amct_fail(err, AMCT_UNSUPPORTED, NULL, "a value is not finite");
   AMCT_TRY(amct_sketch_prepare(sketch, p->count, err));
-  if (p->count >= FETCH_LEAST) amct_bins_fetch(&sketch->bins);
+  if (starts && p->count >= FETCH_LEAST) amct_bins_fetch(&sketch->bins);
   add_pictures(sketch, p, strange);
   return AMCT_OK;
 }
@@ -199,7 +199,7 @@ static amct_status add(amct_sketch *sketch, pictures p, amct_error *err) {
     p.count = left;
     if (left > most)
       p.count = most - (p.at + most) % p.row % AMCT_SAMPLING_CHUNK; /* whole chunks */
-    status = add_section(sketch, &p, strange, err);
+    status = add_section(sketch, &p, strange, left == all, err);
     p.values += p.count;
     p.at = (p.at + p.count) % p.row;
   }
