@@ -2,6 +2,7 @@
 """What the tests of the command line share: a model, its data, a run of the command calibration."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,11 @@ def by_script(data, batch_num=None):
     models.run(graph, data)
     amct.save_model("m.pb", [models.OUTPUT], "own.txt", "own")
     return Path("own.txt").read_bytes()
+
+
+def hear_interrupts():
+    """In a process that is started: tests that run in the background of a shell ignore Ctrl-C, and hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def nothing_written():

@@ -21,6 +21,7 @@ from command_lines import (
     SHAPE,
     batches,
     by_script,
+    hear_interrupts,
     model,  # noqa: F401
     nothing_written,
     run,
@@ -260,7 +261,9 @@ def test_stopped(sent):
     """Whatever stops it, nothing is half written; Ctrl-C says so."""
     Path("e.py").write_text(SLEEPER)
     command = "calibration --model m.pb --outputs softmax --save_path out/m --record_file record.txt --evaluator e.py"
-    process = subprocess.Popen([sys.executable, "-m", "amct_tensorflow"] + command.split(), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "amct_tensorflow"] + command.split(), stderr=subprocess.PIPE, preexec_fn=hear_interrupts
+    )
     while not os.path.exists("started") and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(sent)

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 import models
-from command_lines import SHAPE, batches, model, write_bins  # noqa: F401
+from command_lines import SHAPE, batches, hear_interrupts, model, write_bins  # noqa: F401
 
 v1 = tf.compat.v1
 COMMON = ["--model", "m.pb", "--outputs", models.OUTPUT, "--save_path", "out/m", "--record_file", "record.txt"]
@@ -25,6 +25,7 @@ WRITTEN = ["out/m_quant.json", "out/m_quantized.pb", "record.txt"]
 def start(*arguments, **keywords):
     """The command, with a folder of its own for temporary files."""
     os.makedirs("temporary", exist_ok=True)
+    keywords.setdefault("preexec_fn", hear_interrupts)
     return subprocess.Popen(
         (sys.executable, "-m", "amct_tensorflow") + arguments,
         env=dict(os.environ, TMPDIR=os.path.abspath("temporary"), PYTHONPATH=os.pathsep.join(sys.path)),
