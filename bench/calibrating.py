@@ -28,9 +28,10 @@ def calibrate(data, engine, *options):
 
 
 def in_turn(measure, folder, commands):
-    """Seconds, processor time and peak memory of each: medians, of runs in turn, since the machine's speed drifts."""
+    """Of each: median seconds and processor time, greatest memory; of runs in turn, since the machine's speed drifts."""
     runs = [[measure(command, folder, 1) for command in commands] for _ in range(TURNS)]
-    return [[statistics.median(column) for column in zip(*of_one)] for of_one in zip(*runs)]
+    columns = [list(zip(*of_one)) for of_one in zip(*runs)]
+    return [(statistics.median(took), statistics.median(busy), max(peak)) for took, busy, peak in columns]
 
 
 def engine_rows(measure, folder, what, label, limit):

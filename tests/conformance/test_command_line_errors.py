@@ -112,22 +112,22 @@ FLAT = {"model": "flat.pb", "outputs": "y", "input_shape": "flat:1,6"}
 GRAY = {"model": "gray.pb", "outputs": "y", "input_shape": "gray:1,8,8,1", "picture_mean": "1,2,3"}
 BY_EVALUATOR = {"evaluator": "none.py", "input_shape": None, "data_dir": None, "data_types": None}
 
-# what is written, changed options, exit code, words of the line
+# what is written, changed options, exit code, how the line begins
 FAILURES = {
     "no model": (None, {"model": "none.pb"}, 1, "none.pb: No such file"),
     "no pb": (lambda d: Path("bad.pb").write_bytes(b"no graph"), {"model": "bad.pb"}, 1, "bad.pb: no GraphDef"),
     "output": (None, {"outputs": "nothing:0"}, 2, '--outputs: the model has no tensor "nothing:0"'),
-    "port": (None, {"outputs": "softmax:3"}, 2, 'no tensor "softmax:3"'),
+    "port": (None, {"outputs": "softmax:3"}, 2, '--outputs: the model has no tensor "softmax:3"'),
     "names": (None, {"outputs": "softmax;"}, 2, "--outputs: an empty name"),
-    "input": (None, {"input_shape": "in:32,8,8,3"}, 2, 'no tensor "in:0"; its inputs: input'),
-    "shape": (None, {"input_shape": "input:32,8,8,4"}, 2, "[32, 8, 8, 4] for input:0, whose shape is"),
-    "no shape": (None, {"input_shape": "input"}, 2, '"input" is not like'),
-    "sizes": (None, {"input_shape": "input:0,8,8,3"}, 2, "sizes over 0 are wanted"),
-    "twice": (None, {"input_shape": SHAPE + ";" + SHAPE, "data_types": "float32;float32", "data_dir": "a;b"}, 2, "named twice"),
-    "type": (None, {"data_types": "float33"}, 2, '"float33" is no type'),
-    "other type": (None, {"data_types": "float64"}, 2, "float64 for input:0, which is float32"),
+    "input": (None, {"input_shape": "in:32,8,8,3"}, 2, '--input_shape: the model has no tensor "in:0"; its inputs: input'),
+    "shape": (None, {"input_shape": "input:32,8,8,4"}, 2, "--input_shape: [32, 8, 8, 4] for input:0, whose shape is"),
+    "no shape": (None, {"input_shape": "input"}, 2, '--input_shape: "input" is not like'),
+    "sizes": (None, {"input_shape": "input:0,8,8,3"}, 2, "input_shape: [0, 8, 8, 3] of input: sizes over 0 are wanted"),
+    "twice": (None, {"input_shape": SHAPE + ";" + SHAPE, "data_types": "float32;float32", "data_dir": "a;b"}, 2, "input_shape: input is named twice"),
+    "type": (None, {"data_types": "float33"}, 2, 'data_types: "float33" is no type'),
+    "other type": (None, {"data_types": "float64"}, 2, "--data_types: float64 for input:0, which is float32"),
     "lists": (None, {"data_dir": "data;data"}, 2, "2 data_dir for 1 inputs"),
-    "batch_num": (None, {"batch_num": "0"}, 2, '"0" is not a number over 0'),
+    "batch_num": (None, {"batch_num": "0"}, 2, '--batch_num: "0" is not a number over 0'),
     "config": (write_uneven_bins, {"calibration_config": "none.cfg"}, 1, "none.cfg"),
     "save_path": (None, {"save_path": "p" * 300}, 1, "--save_path: the file name is longer"),
     "no folder": (None, {"data_dir": "none"}, 1, "none: no such file or folder"),
@@ -136,7 +136,7 @@ FAILURES = {
     "few": (lambda d: write_uneven_bins(d[:40]), {"batch_num": "2"}, 2, "data: 40 samples, where 2 batches of 32 take 64"),
     "bytes": (lambda d: png("data/x.bin", b"12345"), {}, 1, "data/x.bin: 5 bytes are not a number of samples of float32"),
     "npy": (lambda d: png("data/x.npy"), {}, 1, "data/x.npy: "),
-    "npy shape": (lambda d: np.save("x.npy", d[:, :7]), {"data_dir": "x.npy"}, 1, "shape [64, 7, 8, 3], where samples of [8, 8, 3]"),
+    "npy shape": (lambda d: np.save("x.npy", d[:, :7]), {"data_dir": "x.npy"}, 1, "x.npy: shape [64, 7, 8, 3], where samples of [8, 8, 3]"),
     "npy type": (lambda d: np.save("x.npy", d.astype(complex)), {"data_dir": "x.npy"}, 1, "x.npy: complex128"),
     "pickle": (lambda d: np.save("x.npy", np.array([{}]), allow_pickle=True), {"data_dir": "x.npy"}, 1, "x.npy: "),
     "npz names": (lambda d: np.savez("x.npz", a=d, b=d), {"data_dir": "x.npz"}, 1, 'x.npz: no array "input" among a, b'),
@@ -144,8 +144,8 @@ FAILURES = {
     "mean": (None, {"picture_mean": "1,2"}, 2, '--picture_mean: "1,2" is neither one finite number nor three'),
     "cut short": (cut_short, {"data_dir": "x.tfrecord"}, 1, "x.tfrecord: no TFRecord file, or cut short: record 63 ends"),
     "spoilt": (spoilt, {"data_dir": "x.tfrecord"}, 1, "x.tfrecord: record 2: corrupted record"),
-    "key": (lambda d: write_tfrecord("x.tfrecord", d, "other"), {"data_dir": "x.tfrecord"}, 1, 'no feature "input" among other'),
-    "values": (lambda d: write_tfrecord("x.tfrecord", d[:, 0]), {"data_dir": "x.tfrecord"}, 1, '"input": 24 values for 192'),
+    "key": (lambda d: write_tfrecord("x.tfrecord", d, "other"), {"data_dir": "x.tfrecord"}, 1, 'x.tfrecord: record 0: no feature "input" among other'),
+    "values": (lambda d: write_tfrecord("x.tfrecord", d[:, 0]), {"data_dir": "x.tfrecord"}, 1, 'x.tfrecord: record 0: feature "input": 24 values for 192'),
     "no records": (lambda d: png("data/x.tfrecord", b""), {}, 1, "data/x.tfrecord: no records"),
     "infinite": (lambda d: write_uneven_bins(d * F32(np.inf)), {}, 1, "TensorFlow: "),
     "unknown op": (unknown_op, {"model": "odd.pb"}, 1, "odd.pb: "),
@@ -175,7 +175,7 @@ def test_failures(case, capfd):
         write(np.concatenate(batches()))
     assert run(**more) == code
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("amct_tensorflow: ")]
-    assert len(errors) == 1 and said in errors[0], errors
+    assert len(errors) == 1 and errors[0].startswith("amct_tensorflow: " + said), errors
     assert "Graph execution error" not in errors[0]
     assert nothing_written()
 
