@@ -2,6 +2,7 @@
 /* amct calibrate: a bar while it runs, and Ctrl-C that is heard between runs. */
 #include "amct/calibrate.h"
 
+#include "bar.h"
 #include "run.h"
 
 #include <limits.h>
@@ -11,8 +12,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { BAR_CELLS = 30, SHOW_EVERY_MS = 100 };
 
 static volatile sig_atomic_t g_interrupted;
 
@@ -29,35 +28,10 @@ static void watch_signals(void) {
   sigaction(SIGTERM, &action, NULL);
 }
 
-typedef struct bar {
-  bool shown; /* standard error is a terminal */
-  int64_t started_ms, drawn_ms;
-  const char *engine;
-} bar;
-
 static int64_t now_ms(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void draw(bar *b, int64_t done, int64_t total) {
-  char cells[BAR_CELLS + 1];
-  const int64_t now = now_ms(), spent = now - b->started_ms;
-  if (done > 0 && done < total && now - b->drawn_ms < SHOW_EVERY_MS) return;
-  b->drawn_ms = now;
-  for (int i = 0; i < BAR_CELLS; i++)
-    cells[i] = i < BAR_CELLS * done / total ? '#' : '.';
-  cells[BAR_CELLS] = '\0';
-  fprintf(stderr, "\rcalibrating [%s] %lld/%lld samples", cells, (long long)done,
-          (long long)total);
-  if (done > 0 && done < total)
-    fprintf(stderr, ", %lld s left   ",
-            (long long)(spent * (total - done) / done / 1000 + 1));
-  else
-    fputs("                \b\b\b\b\b\b\b\b\b\b\b\b\b\b\b\b", stderr);
-  if (done == total || g_interrupted) fputc('\n', stderr);
-  fflush(stderr);
 }
 
 enum { SMALL_BLOCK = 1 << 17, LARGE_BLOCK = 1 << 25 };
@@ -72,13 +46,16 @@ static void tune_memory(const char *engine) {
   if (often) (void)mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
+typedef struct progress {
+  bool shown; /* standard error is a terminal */
+  cli_bar bar;
+  const char *engine;
+} progress;
+
 static bool show_progress(void *context, int64_t done, int64_t total) {
-  bar *b = context;
-  if (done == 0) {
-    b->started_ms = now_ms();
-    tune_memory(b->engine);
-  }
-  if (b->shown) draw(b, done, total);
+  progress *p = context;
+  if (done == 0) tune_memory(p->engine);
+  if (p->shown) cli_bar_show(&p->bar, done, total, now_ms(), g_interrupted != 0);
   return !g_interrupted;
 }
 
@@ -94,8 +71,9 @@ static void print_result(const amct_calibrate_result *r, const char *save_path,
 
 cli_status cli_run_calibrate(const cli_call *call) {
   amct_calibrate_result result = {.engine = ""};
-  bar b = {.shown = isatty(STDERR_FILENO) && !call->given[CLI_any_quiet],
-           .engine = result.engine};
+  progress p = {.shown = isatty(STDERR_FILENO) && !call->given[CLI_any_quiet],
+                .bar = {.to = stderr},
+                .engine = result.engine};
   const amct_calibrate_options options = {
       .pb_model = cli_text(call, CLI_calibrate_model),
       .outputs = cli_names(call, CLI_calibrate_outputs),
@@ -113,7 +91,7 @@ cli_status cli_run_calibrate(const cli_call *call) {
       .engine = cli_text(call, CLI_calibrate_engine),
       .engine_folder = cli_text(call, CLI_calibrate_engine_dir),
       .progress = show_progress,
-      .context = &b,
+      .context = &p,
   };
   amct_error err = {0};
   tune_memory("");

@@ -280,7 +280,7 @@ def test_tensorflow_too_old():
 
 
 def slow_arguments(engine, samples=3000):
-    """A run of half a second, or longer with more samples."""
+    """A run of a few tenths of a second, or longer with more samples."""
     with open("net.pb", "wb") as file:
         file.write(heavy_network().SerializeToString())
     np.save("x.npy", np.tile(pictures(50), (samples // 50, 1, 1, 1)))
@@ -296,7 +296,6 @@ def test_interrupted(engine):
     for line in process.stderr:
         if "the model runs in" in line:
             break
-    time.sleep(0.3)  # of several seconds
     process.send_signal(signal.SIGINT)
     err = process.communicate()[1]
     assert process.returncode == 130
@@ -421,14 +420,13 @@ def terminal_of(*more):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_progress_on_a_terminal(engine):
-    """A bar that grows from nothing to all, with the time left; none with --quiet."""
+    """A bar that grows from nothing to all; none with --quiet. How often it is drawn is the clock's (test_bar.c)."""
     with open("net.pb", "wb") as file:
         file.write(heavy_network().SerializeToString())
     np.save("x.npy", np.tile(pictures(50), (20, 1, 1, 1)))
     for preset, total in (("none", 1000), ("accurate", 750 * 2 + 250 * 3)):
         text = terminal_of("--engine", engine, "--preset", preset)
         bars = re.findall(r"\rcalibrating \[(#*)(\.*)\] (\d+)/(\d+) samples(, \d+ s left)?", text)
-        assert len(bars) > 2
         assert all(len(full) + len(rest) == 30 and int(of) == total for full, rest, _, of, _ in bars)
         done = [int(bar[2]) for bar in bars]
         assert done[0] == 0 and done[-1] == total and done == sorted(done)

@@ -54,8 +54,8 @@ def test_accurate_in_its_first_pass(engine, sent):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_accurate_behind_its_first_pass(engine, sent):
     """In the second pass, or while it is measured: what the first has found stays."""
-    for times, least in ((1, 3000), (2, 4000)):
-        process = start(*slow_arguments(engine, samples=4000) + ("--preset", "accurate"))
+    for times, least in ((1, 6000), (2, 8000)):
+        process = start(*slow_arguments(engine, samples=8000) + ("--preset", "accurate"))
         wait_for(process, "the weights of 4 layers are rounded")  # of the model that is measured
         first = [read(name) for name in KEPT]
         if times == 2:
@@ -63,7 +63,7 @@ def test_accurate_behind_its_first_pass(engine, sent):
             while read(KEPT[0]) == first[0] and process.poll() is None:
                 time.sleep(0.01)
         samples, total, layers = stopped(process, sent)
-        assert least <= samples < total == 2 * 3000 + 3 * 1000 and layers == 4
+        assert least <= samples < total == 2 * 6000 + 3 * 2000 and layers == 4
         assert written() == KEPT
         assert [read(name) for name in KEPT] == first
         command = [PROGRAM, "convert", "--model", "net.pb", "--outputs", "logits", "--record", KEPT[0], "--save_path", "kept"]
