@@ -65,9 +65,8 @@ typedef struct amct_calibration amct_calibration;
 typedef enum amct_live_kind {
   AMCT_LIVE_ADD = 0,       /**< nodedef: a serialized NodeDef; `near` a node in whose
                               control-flow context it belongs */
-  AMCT_LIVE_CONTROL = 1,   /**< node `name` gets a control input from node `near` */
-  AMCT_LIVE_SET_INPUT = 2, /**< data input `index` of node `name` becomes tensor `near` */
-  AMCT_LIVE_VARIABLE = 3,  /**< nodedef: a Const; a variable of its name and value that
+  AMCT_LIVE_SET_INPUT = 1, /**< data input `index` of node `name` becomes tensor `near` */
+  AMCT_LIVE_VARIABLE = 2,  /**< nodedef: a Const; a variable of its name and value that
                               others read under that name; trainable if `index` is 0 */
 } amct_live_kind;
 

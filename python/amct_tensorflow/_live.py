@@ -12,8 +12,6 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, Se
 from . import _core, errors
 from ._ops import tf, v1
 
-_CHANGES = (_core.EDIT_CONTROL, _core.EDIT_SET_INPUT)
-
 
 class Added(NamedTuple):
     """What edits have added to a graph."""
@@ -64,7 +62,7 @@ def apply(graph: Any, edits: Sequence[_core.Edit]) -> Added:
     check_editable(graph)
     nodes = [_parse(edit) for edit in edits if edit.kind == _core.EDIT_ADD]
     variables = [_parse(edit) for edit in edits if edit.kind == _core.EDIT_VARIABLE]
-    changes = [edit for edit in edits if edit.kind in _CHANGES]
+    changes = [edit for edit in edits if edit.kind == _core.EDIT_SET_INPUT]
     if len(nodes) + len(variables) + len(changes) != len(edits):
         raise errors.GraphError("an edit of a kind that this package does not know")
     names = {node.definition.name for node in nodes + variables}
@@ -205,8 +203,7 @@ def _rehearse(
                 ) from error
             tensors.update((output.name, output) for output in op.outputs)
         for edit in changes:
-            if edit.kind == _core.EDIT_SET_INPUT:
-                _check_input(graph, edit, tensor(_tensor_name(edit.near)))
+            _check_input(graph, edit, tensor(_tensor_name(edit.near)))
 
 
 def _check_input(graph: Any, edit: _core.Edit, new: Any) -> None:
@@ -252,8 +249,5 @@ def _commit(
                 op._add_control_input(operation(control))
             added.operations.append(op)
     for edit in changes:
-        if edit.kind == _core.EDIT_CONTROL:
-            operation(edit.name)._add_control_input(operation(edit.near))
-        else:
-            operation(edit.name)._update_input(edit.input_index, tensor(_tensor_name(edit.near)))
+        operation(edit.name)._update_input(edit.input_index, tensor(_tensor_name(edit.near)))
     return added

@@ -3,18 +3,24 @@
 
 #include "base/alloc.h"
 
-static amct_live_kind kind_of(const amct_edit *edit, const amct_map *variables,
-                              const char *name) {
-  if (edit->kind == AMCT_EDIT_SET_INPUT) return AMCT_LIVE_SET_INPUT;
-  if (edit->kind == AMCT_EDIT_CONTROL) return AMCT_LIVE_CONTROL;
-  return amct_map_get(variables, name) ? AMCT_LIVE_VARIABLE : AMCT_LIVE_ADD;
+/* A live graph has no way to take a node back, and none that a run would see to order
+ * nodes by control edges alone (decision 22). */
+static amct_status kind_of(amct_live_kind *kind, const amct_edit *edit,
+                           const amct_map *variables, amct_name name, amct_error *err) {
+  if (edit->kind != AMCT_EDIT_ADD && edit->kind != AMCT_EDIT_SET_INPUT)
+    return amct_fail(err, AMCT_UNSUPPORTED, name, "a live graph takes no edit of kind %d",
+                     (int)edit->kind);
+  if (edit->kind == AMCT_EDIT_SET_INPUT)
+    *kind = AMCT_LIVE_SET_INPUT;
+  else
+    *kind = amct_map_get(variables, name) ? AMCT_LIVE_VARIABLE : AMCT_LIVE_ADD;
+  return AMCT_OK;
 }
 
 static amct_status copy_edit(amct_calibration *live, const amct_edit *from,
                              amct_live_kind kind, amct_error *err) {
   amct_arena *arena = &live->arena;
-  const bool adds = from->kind == AMCT_EDIT_ADD;
-  const char *near = adds ? from->near : from->tensor;
+  const char *near = kind == AMCT_LIVE_SET_INPUT ? from->tensor : from->near;
   amct_live_edit to = {.kind = kind, .index = from->index};
   to.name = amct_arena_text(arena, from->name, strlen(from->name));
   to.near = amct_arena_text(arena, near, strlen(near));
@@ -45,10 +51,11 @@ amct_status amct_live_export(amct_calibration *live, amct_edits *edits, amct_gra
   if (!live->edits && status == AMCT_OK) status = amct_fail_memory(err);
   for (size_t i = 0; i < count && status == AMCT_OK; i++) {
     amct_edit edit;
+    amct_live_kind kind = AMCT_LIVE_ADD;
     if ((status = amct_edits_at(edits, i, &edit, err)) != AMCT_OK) break;
     amct_name name = amct_graph_intern(graph, edit.name);
-    status = name ? copy_edit(live, &edit, kind_of(&edit, &found, name), err)
-                  : amct_fail_memory(err);
+    status = name ? kind_of(&kind, &edit, &found, name, err) : amct_fail_memory(err);
+    if (status == AMCT_OK) status = copy_edit(live, &edit, kind, err);
   }
   amct_map_free(&found);
   return status;

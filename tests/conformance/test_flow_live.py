@@ -26,15 +26,17 @@ def node(name, op, inputs, near="", **attrs):
     return _core.Edit(_core.EDIT_ADD, name, near, definition.SerializeToString())
 
 
-def control(name, near):
-    """An edit that gives node `name` the control input `near`."""
-    return _core.Edit(_core.EDIT_CONTROL, name, near, b"")
+def reads(name, tensor, index=0):
+    """An edit that has node `name` read `tensor` as its input."""
+    return _core.Edit(_core.EDIT_SET_INPUT, name, tensor, b"", index)
 
 
-def watch(layer, tensor, name="watch/CheckNumerics"):
-    """Edits that observe `tensor` whenever `layer` runs."""
+def watch(layer, tensor, name="watch/CheckNumerics", index=0):
+    """Edits that observe `tensor`, an input of `layer`, whenever `layer` runs: it reads it past an Identity that waits."""
+    gate = name + "_gate"
     return [
-        control(layer, name),
+        reads(layer, gate + ":0", index),
+        node(gate, "Identity", [tensor, "^" + name], layer, T=tf.float32),
         node(name, "CheckNumerics", [tensor], layer, T=tf.float32, message=b"seen"),
     ]
 
@@ -115,7 +117,7 @@ def test_callers_context_stays_outside():
 
 def test_order_of_edits_does_not_matter():
     edits = [
-        control("layer", "watch/CheckNumerics"),
+        reads("layer", "watch/CheckNumerics"),
         node("watch/CheckNumerics", "CheckNumerics", ["b", "^c"], T=tf.float32, message=b"m"),
         node("c", "Identity", ["x"], T=tf.float32),
         node("b", "Identity", ["a:0"], T=tf.float32),
@@ -198,7 +200,7 @@ def test_variables_and_a_saver_built_before(resource, tmp_path):
     graph2 = tf.Graph()
     with graph2.as_default():
         saver = v1.train.import_meta_graph(str(tmp_path / "model.meta"))
-    _live.apply(graph2, watch("layer", read))
+    _live.apply(graph2, watch("layer", read, index=1))
     with v1.Session(graph=graph2) as session:
         saver.restore(session, str(tmp_path / "model"))
         assert (session.run("layer:0", {"x:0": GOOD}) == GOOD).all()
@@ -218,8 +220,10 @@ def test_variables_and_a_saver_built_before(resource, tmp_path):
         ([node("a", "BiasAdd", ["x", "x"], T=tf.float32)], "a: .*rank"),
         ([node("a", "Identity", ["x"], "gone", T=tf.float32)], "a: .*gone"),
         ([node("a", "Identity", ["x", "^gone"], T=tf.float32)], "a: .*gone"),
-        ([control("layer", "gone")], "layer: .*gone"),
-        ([control("gone", "x")], "gone"),
+        ([reads("layer", "gone")], "layer: .*gone"),
+        ([reads("gone", "x")], "gone"),
+        ([reads("layer", "x:0", 2)], "layer: .*no input 2"),
+        ([reads("layer", "layer:0")], "layer: input 0 is .*float32.*bool"),
         ([_core.Edit(7, "layer", "x", b"")], "kind"),
         (
             [
@@ -237,7 +241,7 @@ def test_a_failure_leaves_the_graph_as_it_was(edits, words):
     before = graph.as_graph_def().SerializeToString(deterministic=True)
     # good edits before and after the bad one must not be applied either
     with pytest.raises(GraphError, match=words):
-        _live.apply(graph, watch("layer", "x") + list(edits) + watch("y", "layer", "late"))
+        _live.apply(graph, watch("layer", "x") + list(edits) + watch("layer", "x", "late"))
     assert graph.as_graph_def().SerializeToString(deterministic=True) == before
 
 
@@ -263,11 +267,14 @@ def test_many_edits():
     with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [3], name="x")
         for i in range(count):
-            x = tf.negative(x, name="n{}".format(i))
+            x = tf.sin(x, name="n{}".format(i))  # not Neg: see doc/decisions/0022-an-identity-waits.md
     edits = []
     for i in range(1, count):
         edits += watch("n{}".format(i), "n{}".format(i - 1), "w{}".format(i))
     _live.apply(graph, edits)
-    assert len(names(graph)) == 2 * count
+    assert len(names(graph)) == 3 * count - 1
+    expected = np.array([1, 2, 3], np.float32)
+    for _ in range(count):
+        expected = np.sin(expected)
     with v1.Session(graph=graph) as session:
-        assert session.run(x, {"x:0": [1, 2, 3]}).tolist() == [1, 2, 3]
+        assert np.allclose(session.run(x, {"x:0": [1, 2, 3]}), expected, rtol=1e-4)
