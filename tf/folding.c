@@ -34,19 +34,25 @@ static bool is_arithmetic(amct_fold_kind kind) {
   return kind != AMCT_FOLD_BIAS && kind != AMCT_FOLD_BATCH_NORM;
 }
 
-/* "bias", "multiply", ..., "batch_norm:<epsilon>" or
- * "batch_norm:<epsilon>:<first>:<count>". */
+static bool read_kind(amct_slice name, amct_fold_kind *kind) {
+  for (int i = 0; i < AMCT_FOLD_KINDS; i++) {
+    *kind = (amct_fold_kind)i;
+    if (amct_slice_equal(name, amct_slice_of(amct_fold_kind_name(*kind)))) return true;
+  }
+  return false;
+}
+
+/* "bias", "multiply", ..., "batch_norm:<epsilon>"; behind it, perhaps, the layer's part
+ * of the values, ":<first>:<count>". */
 static bool read_step(amct_slice text, amct_folding_step *to) {
   double epsilon = 0;
-  for (int kind = 0; kind < AMCT_FOLD_KINDS; kind++) {
-    *to = (amct_folding_step){.kind = (amct_fold_kind)kind};
-    if (kind != AMCT_FOLD_BATCH_NORM &&
-        amct_slice_equal(text, amct_slice_of(amct_fold_kind_name(to->kind))))
-      return true;
+  *to = (amct_folding_step){.kind = AMCT_FOLD_BIAS};
+  if (text.size == 0 || text.data[text.size - 1] == ':') return false;
+  if (!read_kind(cut(&text), &to->kind)) return false;
+  if (to->kind == AMCT_FOLD_BATCH_NORM) {
+    if (!amct_number_read_double(cut(&text), &epsilon) || !(epsilon >= 0)) return false;
+    to->epsilon = (float)epsilon;
   }
-  if (!amct_slice_equal(cut(&text), amct_slice_of("batch_norm"))) return false;
-  if (!amct_number_read_double(cut(&text), &epsilon) || !(epsilon >= 0)) return false;
-  *to = (amct_folding_step){.kind = AMCT_FOLD_BATCH_NORM, .epsilon = (float)epsilon};
   if (text.size == 0) return true;
   return read_count(cut(&text), &to->first) && read_count(text, &to->count) &&
          to->count > 0;
@@ -62,8 +68,8 @@ static amct_status init_steps(amct_folding *k, const amct_node_view *node,
   for (size_t i = 0; i < k->step_count && status == AMCT_OK; i++) {
     if (!read_step(texts[i], &k->steps[i]))
       status = amct_fail(err, AMCT_INVALID_ARGUMENT, node->name,
-                         "step %zu of fold is neither bias nor batch_norm:<epsilon>"
-                         "[:<first>:<count>] nor arithmetic",
+                         "step %zu of fold is neither bias nor batch_norm:<epsilon> nor "
+                         "arithmetic, of all values or of a part, :<first>:<count>",
                          i);
     k->input_count += k->steps[i].kind == AMCT_FOLD_BATCH_NORM ? BATCH_NORM_INPUTS : 1;
   }
@@ -180,7 +186,7 @@ static void fill_steps(const amct_folding *k, amct_fold_inputs *in) {
     steps[i] = (amct_fold_step){.kind = s->kind, .epsilon = s->epsilon};
     if (s->kind != AMCT_FOLD_BATCH_NORM) {
       steps[i].single = is_arithmetic(s->kind) && in->views[at - in->values].count == 1;
-      steps[i].bias = *at++;
+      steps[i].bias = *at++ + (steps[i].single ? 0 : s->first);
       continue;
     }
     steps[i].scale = at[0] + s->first;

@@ -10,7 +10,7 @@
 typedef struct amct_folding_step {
   amct_fold_kind kind;
   float epsilon;
-  size_t first, count; /* of a batch norm's values, those of this layer; count 0: all */
+  size_t first, count; /* of its values, those of this layer; count 0: all */
 } amct_folding_step;
 
 /** From the attributes layer_name, channel_axes and fold. */

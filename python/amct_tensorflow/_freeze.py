@@ -9,7 +9,7 @@ import contextlib
 import importlib
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Tuple
 
-from . import errors
+from . import _groups, errors
 from ._ops import tf, v1
 from ._wiring import Wiring
 
@@ -41,7 +41,7 @@ def freeze_function(function: Any, outputs: List[str]) -> Frozen:
     )
 
     frozen = convert_variables_to_constants_v2(function)
-    definition = only(frozen.graph.as_graph_def(), outputs)
+    definition = only(_groups.written_out(frozen), outputs)
     return Frozen(definition, [tensor.op.name for tensor in frozen.inputs], outputs)
 
 

@@ -35,13 +35,23 @@ static size_t step_inputs(const amct_fold_ref *step) {
   return step->kind == AMCT_FOLD_BATCH_NORM ? BATCH_NORM_INPUTS : 1;
 }
 
+/* What the step does, and which part of its values the layer has. */
+static void print_step(char text[STEP_TEXT_BYTES], const char *what,
+                       const amct_fold_ref *step, const amct_layer *layer) {
+  if (step->total)
+    snprintf(text, STEP_TEXT_BYTES, "%.48s:%lld:%lld", what, (long long)step->first,
+             (long long)layer->channels);
+  else
+    snprintf(text, STEP_TEXT_BYTES, "%s", what);
+}
+
 /* A step as the attribute `fold` has it, its edges as further inputs. */
 static amct_status put_step(amct_edits *edits, amct_spec *spec, const amct_layer *layer,
                             const amct_fold_ref *step, char text[STEP_TEXT_BYTES],
                             amct_error *err) {
   if (step->kind != AMCT_FOLD_BATCH_NORM) {
     amct_spec_input(spec, amct_edge_text(step->bias));
-    strcpy(text, amct_fold_kind_name(step->kind));
+    print_step(text, amct_fold_kind_name(step->kind), step, layer);
     return AMCT_OK;
   }
   const amct_edge edges[BATCH_NORM_INPUTS] = {step->scale, step->offset, step->mean,
@@ -53,13 +63,10 @@ static amct_status put_step(amct_edits *edits, amct_spec *spec, const amct_layer
       AMCT_TRY(put_filled(edits, spec, layer, step_values(step, layer),
                           i == 0 ? 1.0f : 0.0f, err));
   }
-  char number[AMCT_NUMBER_BYTES];
+  char number[AMCT_NUMBER_BYTES], norm[STEP_TEXT_BYTES];
   amct_number_print_float(number, step->epsilon);
-  if (step->total)
-    snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s:%lld:%lld", number,
-             (long long)step->first, (long long)layer->channels);
-  else
-    snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
+  snprintf(norm, sizeof norm, "batch_norm:%s", number);
+  print_step(text, norm, step, layer);
   return AMCT_OK;
 }
 

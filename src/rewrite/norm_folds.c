@@ -164,8 +164,14 @@ amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold, amct_error *e
   /* the bias of an earlier fold has no value yet, and fits */
   if (!pass->reason && !amct_plan_fold(pass->plan, conv))
     AMCT_TRY(check_bias(pass, fold, ROW_SUM, ROW_BIAS, conv, err));
-  if (pass->reason) return AMCT_OK;
-  return check_bias(pass, fold, ROW_OUTER, ROW_OUTER_BIAS, root, err);
+  if (pass->reason || m->node[ROW_CONCAT]) return AMCT_OK;
+  return amct_norm_check_outer(pass, fold, err);
+}
+
+amct_status amct_norm_check_outer(amct_pass *pass, const amct_norm_fold *fold,
+                                  amct_error *err) {
+  return check_bias(pass, fold, ROW_OUTER, ROW_OUTER_BIAS, fold->match->node[ROW_NORM],
+                    err);
 }
 
 amct_status amct_norm_check_counts(amct_pass *pass, const amct_match *m, int64_t channels,
@@ -228,7 +234,11 @@ static amct_status list_steps(amct_pass *pass, amct_norm_fold *fold, amct_error 
   if (!fold->steps) return amct_fail_memory(err);
   for (size_t i = 0; i < count; i++)
     fold->steps[i] = earlier ? earlier->steps.at[i] : bias_step(m->edge[ROW_BIAS]);
-  if (m->node[ROW_OUTER]) fold->steps[count++] = bias_step(m->edge[ROW_OUTER_BIAS]);
+  if (m->node[ROW_OUTER]) {
+    fold->steps[count] = bias_step(m->edge[ROW_OUTER_BIAS]);
+    fold->steps[count].first = fold->first;
+    fold->steps[count++].total = fold->total;
+  }
   if (!fold->before)
     fold->steps[count++] = fold->step ? *fold->step : amct_norm_step(pass, fold);
   fold->count = count;

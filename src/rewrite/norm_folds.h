@@ -11,7 +11,7 @@
 enum {
   ROW_NORM,
   ROW_CONCAT,
-  ROW_OUTER, /* a bias addition behind ROW_MOVE */
+  ROW_OUTER, /* a bias addition behind ROW_MOVE, or ROW_CONCAT */
   ROW_MOVE,  /* an op that moves values, each within its channel */
   ROW_SUM,   /* the bias addition behind the layer */
   ROW_CONV,  /* the layer */
@@ -64,6 +64,11 @@ typedef struct amct_norm_fold {
  * `fold->channels`. */
 AMCT_NODISCARD amct_status amct_norm_check(amct_pass *pass, amct_norm_fold *fold,
                                            amct_error *err);
+/** The bias behind ROW_MOVE has a value for each of `fold->channels`; done by
+ * amct_norm_check, but for a bias behind a concat, which is of all its layers. */
+AMCT_NODISCARD amct_status amct_norm_check_outer(amct_pass *pass,
+                                                 const amct_norm_fold *fold,
+                                                 amct_error *err);
 /** The batch norm's parameters have one value for each of `channels` of `owner`. */
 AMCT_NODISCARD amct_status amct_norm_check_counts(amct_pass *pass, const amct_match *m,
                                                   int64_t channels,

@@ -20,8 +20,8 @@ typedef struct amct_fold_ref {
   bool single;                             /* which has one value for all channels */
   amct_edge scale, offset, mean, variance; /* BATCH_NORM; no node: scale 1, offset 0 */
   float epsilon;
-  int64_t first, total; /* the layer's channels begin at `first` of `total` values; total
-                           0: they are all */
+  int64_t first, total; /* BIAS, BATCH_NORM: the layer's channels begin at `first` of
+                           `total` values; total 0: they are all */
 } amct_fold_ref;
 
 /** A parameter that rules put into the graph as a Const of one value a channel; it has no

@@ -335,7 +335,10 @@ class Pieces(object):
                 shared[self.channels(part)] = weight
             y = self.biased(self.conv(part, 0, weight=weight, padding="SAME"))
             branches.append(self.norm(y) if self.chance(0.1) else y)
-        x = self.norm(self.concat(branches))
+        x = self.concat(branches)
+        if groups > 1 and self.chance(0.4):  # in small ops, a sum does not tell what is NCHW
+            x = self.bias(x, "BiasAdd" if self.nchw else self.pick(*SUMS))
+        x = self.norm(x)
         return self.norm(x) if self.chance(0.2) else x
 
     def piece(self, x):

@@ -12,6 +12,7 @@ import tensorflow as tf
 import amct_tensorflow as amct
 import freezing
 import fusion_graphs
+from amct_tensorflow import _core
 from conftest import ROOT
 from freezing import MODERN, OWN, images
 
@@ -255,3 +256,59 @@ def test_saved_model_with_a_flag_among_its_inputs():
     wanted = function(pixels, tf.constant(False))["features"].numpy()
     (start,) = [node.name for node in freezing.read("model.pb").node if node.op == "Placeholder"]
     freezing.check("model.pb", [name], {start + ":0": pixels}, [wanted], 1)
+
+
+# ---- what XLA compiles ----
+
+
+def in_groups(kit):
+    """Convolutions that Keras has compiled: in groups; dilated, along a line and with a bias as well."""
+    k = kit.layers
+    x = start = k.Input(freezing.SHAPE, name="image")
+    x = k.ReLU()(norm(k, 11)(k.Conv2D(6, 3, groups=3, padding="same", use_bias=False, name="plain")(x)))
+    x = k.Conv2D(8, 3, groups=2, dilation_rate=2, padding="same", activation="relu", name="dilated")(x)
+    x = k.ReLU()(norm(k, 21)(k.Conv2D(8, 2, groups=4, strides=2, name="strided")(x)))
+    x = k.Reshape((-1, 8))(x)
+    x = k.Conv1D(4, 3, groups=2, activation="relu", name="line")(x)
+    return kit.Model(start, k.Dense(3, name="classes")(k.GlobalAveragePooling1D()(x)), name="net")
+
+
+@pytest.mark.skipif(not MODERN, reason="groups in Keras, TensorFlow 2")
+@pytest.mark.parametrize("exported", [False, True])
+def test_convolutions_in_groups(kit, exported):
+    """They are in sight, with their batch norms, and the graph runs without a compiler, on the CPU."""
+    model = in_groups(kit)
+    wanted = evaluated(model)
+    if exported:
+        tf.saved_model.save(model, "export")
+        kit.backend.clear_session()
+    outputs = amct.freeze("export" if exported else model, "model.pb")
+    check(outputs, [wanted], 0 if exported and kit.__name__ == "keras" else 2)
+    frozen = freezing.read("model.pb")
+    assert not frozen.library.function
+    ops = {"Conv2D": 2 + 4 + 2, "DepthwiseConv2dNative": 1, "Split": 3, "MatMul": 1}
+    assert {op: fusion_graphs.count_ops(frozen, op) for op in ops} == ops
+    report = _core.inspect_model(frozen.SerializeToString())
+    assert len(report["layers"]) == 10 and len(report["fusions"]) >= 2 and not report["declined"], report
+
+
+@pytest.mark.skipif(not MODERN, reason="tf.function with jit_compile, TensorFlow 2")
+@pytest.mark.parametrize("what", ["3-D", "other ops"])
+def test_what_needs_the_compiler_stays(what):
+    """TensorFlow has no kernel for the one on the CPU; the other is no layer alone."""
+    w = np.random.RandomState(3).normal(0, 0.5, (1, 3, 3, 1, 6) if what == "3-D" else (3, 3, 1, 6)).astype("f")
+
+    @tf.function(jit_compile=True)
+    def layer(x):
+        if what == "3-D":
+            return tf.nn.conv3d(x[:, None], w, [1] * 5, "SAME")[:, 0]
+        return tf.sin(tf.nn.conv2d(x, w, 1, "SAME"))
+
+    module = tf.Module()
+    spec = tf.TensorSpec((None,) + freezing.SHAPE, tf.float32, "image")
+    last = np.ones((6, 2), np.float32)
+    function = tf.function(lambda image: {"y": tf.tensordot(layer(image), last, 1)}, input_signature=[spec])
+    tf.saved_model.save(module, "export", {"serving_default": function})
+    outputs = amct.freeze("export", "model.pb")
+    assert len(freezing.read("model.pb").library.function) == 1
+    check(outputs, [function(tf.constant(X))["y"].numpy()], 0)

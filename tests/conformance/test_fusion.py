@@ -9,7 +9,7 @@ import amct_tensorflow as amct
 import fusion_graphs
 import models
 from amct_tensorflow import ArgumentError, _core
-from fusion_pieces import Pieces
+from fusion_pieces import SUMS, Pieces
 from test_flow_live import old_control_flow
 
 v1 = tf.compat.v1
@@ -132,7 +132,9 @@ def small(p, x):
 def group(p, x):
     x = tf.nn.relu(p.large(p.concat([p.biased(p.conv(part, 2, padding="SAME")) for part in p.parts(x, 3)])))
     parts = [p.conv(part, 3, padding="SAME") for part in p.parts(x, 2)]
-    return p.large(p.small(p.concat(parts), scale=False, offset=False))
+    x = p.large(p.small(p.concat(parts), scale=False, offset=False))
+    parts = [p.biased(p.conv(part, 2, padding="SAME")) for part in p.parts(x, 2)]
+    return p.large(p.bias(p.concat(parts), p.pick(*SUMS)))
 
 
 # of the weight, without those of the output channels

@@ -372,12 +372,13 @@ def test_weight_inputs_are_checked():
     assert "[0,1,2,3]" in arq(W[:0])
     for axes in [[], [-1], [3, 2], [1, 3], [2, 2]]:
         assert "channel_axes" in arq(W, axes=axes)
-    for step in ["Bias", "batch_norm", "batch_norm:", "batch_norm:-1", "batch_norm:nan", ""]:
+    for step in ["Bias", "bias:", "bias:0.5:3", "bias:0:0", "batch_norm", "batch_norm:", "batch_norm:-1", "batch_norm:nan", ""]:
         assert "fold" in arq(W, *FIVE, fold=["bias", step])
     for part in ["0", "0:0", "-1:3", "0.5:3", "0:3:1", "0:x", ":", "0:9999999999"]:
         assert "fold" in arq(W, *FIVE, fold=["bias", "batch_norm:0.1:" + part])
     for part in ["1:3", "0:2", "5:3"]:  # [3] has no such part for three channels
         assert "[3] for 3 channels" in arq(W, *FIVE, fold=["bias", "batch_norm:0.1:" + part])
+        assert "[3] for 3 channels" in arq(W, FIVE[0], fold=["bias:" + part])
     assert 'layer "fc": weight of channel 1' in arq(np.array([[1, np.inf, 1]], F32), axes=[1])
 
 

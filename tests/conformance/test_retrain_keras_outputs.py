@@ -48,6 +48,12 @@ CHAINS = {
         ("BatchNormalization", {}),
         ("ReLU", {}),
     ],
+    "in groups": [
+        ("Conv2D", {"filters": 6, "kernel_size": 3, "groups": 3, "use_bias": False}),
+        ("BatchNormalization", {}),
+        ("ReLU", {}),
+        ("Conv2D", {"filters": 4, "kernel_size": 2, "groups": 2, "dilation_rate": 2}),
+    ],
     "separable": [
         ("SeparableConv2D", {"filters": 5, "kernel_size": 3}),
         ("BatchNormalization", {}),

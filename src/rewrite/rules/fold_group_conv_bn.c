@@ -5,8 +5,8 @@
  *
  *   before  bn(concat(conv(data, weight), ...), scale, offset, mean, variance); any
  *           number of convolutions, of any number of channels, each with or without a
- *           bias as in fold_conv_bn. Where their data come from is of no account: the
- *           parts of a Split, or any others
+ *           bias as in fold_conv_bn, and a bias behind the concat. Where their data come
+ *           from is of no account: the parts of a Split, or any others
  *   after   concat(bias_add(conv(data, weight'), bias'), ...), under the batch norm's
  *           name; the bias additions are called <convolution>/bias_add
  *
@@ -14,8 +14,7 @@
  * the order of the concat.
  *
  * Declines: as fold_conv_bn, if so much as one convolution is not fit; anything else
- * reads the concat, or the model has it as output; it is not on the channels; a bias is
- * added behind it.
+ * reads the concat, or the model has it as output; it is not on the channels.
  */
 #include "rewrite/norm_folds.h"
 
@@ -49,11 +48,6 @@ static amct_status open_group(amct_pass *pass, const amct_match *m, group *g,
   amct_node *concat = m->node[ROW_CONCAT];
   const bool axis_first = strcmp(concat->op, "Concat") == 0;
   *g = (group){.match = m, .concat = concat};
-  if (m->node[ROW_OUTER])
-    return amct_decline(pass,
-                        "bias \"%s\" stands between concat \"%s\" and it: add its parts "
-                        "to the convolutions, before the concat",
-                        m->node[ROW_OUTER]->name, concat->name);
   if (concat->data_count < 2)
     return amct_decline(pass, "concat \"%s\" has %u inputs", concat->name,
                         concat->data_count);
@@ -88,6 +82,15 @@ static amct_status check_axis(amct_pass *pass, const group *g, amct_error *err) 
   return AMCT_OK;
 }
 
+/* The bias behind the concat, as if that were a layer. */
+static amct_status check_outer(amct_pass *pass, const group *g, int64_t channels,
+                               amct_error *err) {
+  amct_match whole = *g->match;
+  whole.node[ROW_CONV] = g->concat;
+  const amct_norm_fold fold = {.match = &whole, .channels = channels};
+  return amct_norm_check_outer(pass, &fold, err);
+}
+
 static amct_status match_branches(amct_pass *pass, group *g, amct_error *err) {
   int64_t channels = 0;
   for (size_t i = 0; i < g->count; i++) {
@@ -101,6 +104,7 @@ static amct_status match_branches(amct_pass *pass, group *g, amct_error *err) {
     channels = amct_dim_add(channels, g->folds[i].channels);
   }
   AMCT_TRY(amct_norm_check_counts(pass, g->match, channels, g->concat, err));
+  if (!pass->reason) AMCT_TRY(check_outer(pass, g, channels, err));
   for (size_t i = 0; i < g->count && !pass->reason; i++) {
     g->folds[i].total = channels;
     AMCT_TRY(amct_norm_try(pass, &g->folds[i], err));
@@ -128,6 +132,7 @@ static amct_status move_concat(amct_pass *pass, const group *g,
   }
   amct_spec_origin(spec, concat->name);
   amct_edits_detach(pass->edits, g->concat);
+  if (g->match->node[ROW_OUTER]) amct_norm_absorb(pass, spec, g->match->node[ROW_OUTER]);
   amct_norm_absorb_passed(pass, spec, &g->match->passed);
   for (size_t i = 0; i < g->count; i++)
     amct_norm_absorb_passed(pass, spec, &g->branches[i].passed);
@@ -159,7 +164,7 @@ static amct_status rewrite(amct_pass *pass, const amct_match *m, amct_error *err
 // clang-format off
 const amct_rule amct_rule_fold_group_conv_bn = {
   .name       = "fold_group_conv_bn",
-  .before     = "bn(concat([bias_add](conv(data, weight), bias), ...), scale, offset, mean, variance)",
+  .before     = "bn([bias_add](concat([bias_add](conv(data, weight), bias), ...), bias), scale, offset, mean, variance)",
   .after      = "concat(bias_add(conv(data, weight'), bias'), ...)",
   .rewrite    = rewrite,
   .recognises = recognises,

@@ -16,7 +16,8 @@
  * parameters have values; parameters that are no constants or variables, as the batch
  * statistics of training; an epsilon that is no constant; anything else reads the product
  * of data and inv, or the model has it as output; not float32; values along axis 1 where
- * nothing says that the data are NCHW.
+ * no op before, and none right behind or past Identity and the like, says that the data
+ * are NCHW.
  * Source: what tf.nn.batch_normalization makes in TensorFlow 1.15 and 2.x.
  */
 #include "rewrite/norm_folds.h"
@@ -43,13 +44,23 @@ static bool is_nchw_before(const amct_node *node, const amct_shapes *shapes, int
   return false;
 }
 
+/* True if a next op says NCHW, behind Identity and the like. */
+static bool is_nchw_behind(const amct_node *node, int *left) {
+  for (uint32_t i = 0; i < node->use_count && --*left >= 0; i++) {
+    const amct_node *reader = node->uses[i].node;
+    if (amct_attr_is(reader, "data_format", "NCHW", false) ||
+        (amct_op_passes(reader) && is_nchw_behind(reader, left)))
+      return true;
+  }
+  return false;
+}
+
 /* True if the ops around say NCHW: the next behind the chain, or those before its data.
  */
 static bool is_nchw(const amct_small_norm *c) {
-  int left = HOPS_MAX;
-  for (uint32_t i = 0; i < c->root->use_count; i++)
-    if (amct_attr_is(c->root->uses[i].node, "data_format", "NCHW", false)) return true;
-  return is_nchw_before(c->data.node, c->shapes, &left);
+  int before = HOPS_MAX, behind = HOPS_MAX;
+  return is_nchw_behind(c->root, &behind) ||
+         is_nchw_before(c->data.node, c->shapes, &before);
 }
 
 /* Data of rank 4, whose channels the parameters count. */
