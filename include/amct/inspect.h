@@ -34,7 +34,7 @@ typedef enum amct_report_form {
  * A dtype is named as TensorFlow does ("float32"); a shape is a list with null for
  * unknown sizes, or null; channels is null where there are none or they are unknown.
  *
- * @param[out] left    declined fusions and float layers together; may be NULL
+ * @param[out] left    declined fusions and float layers, also in functions; may be NULL
  * @param[in]  outputs  names of output nodes, without ":0"; they are not fused away
  * @return AMCT_OK; AMCT_INVALID_ARGUMENT (outputs); AMCT_IO; AMCT_BAD_FORMAT,
  * AMCT_BAD_GRAPH (source).

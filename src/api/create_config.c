@@ -91,6 +91,14 @@ static amct_status make_recipe(flow *f, const amct_config_options *options,
 }
 
 static void log_floats(const flow *f) {
+  const size_t hidden = amct_layers_hidden(f->study.graph);
+  if (hidden)
+    amct_log(
+        AMCT_LOG_WARNING, f->module,
+        "%zu more layers stay float: they are in functions (of tf.function, compiled "
+        "by XLA or not), which stay calls; amct_tensorflow.freeze writes out what "
+        "Keras has compiled",
+        hidden);
   for (size_t i = 0; i < f->study.layers.count; i++) {
     const amct_layer *layer = &f->study.layers.at[i];
     if (layer->reason)

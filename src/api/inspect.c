@@ -77,12 +77,25 @@ static void report_number(amct_report *report, const char *key, uint64_t number)
                     cell.json));
 }
 
+/* The layers in them are not among those below. */
+static void report_functions(inspection *in) {
+  const size_t count = amct_graph_function_count(in->study.graph);
+  const size_t layers = amct_layers_hidden(in->study.graph);
+  const amct_cell number = amct_cell_number(&in->report, (int64_t)count);
+  const amct_cell shown =
+      layers ? amct_cell_format(&in->report, "%zu, whose %zu layers stay float", count,
+                                layers)
+             : number;
+  in->left += layers;
+  amct_report_field(&in->report, "functions", amct_cell_raw(shown.shown, number.json));
+}
+
 static amct_status report_model(inspection *in, size_t bytes, amct_error *err) {
   const amct_graph *graph = in->study.graph;
   amct_report_field(&in->report, "model", amct_cell_text(amct_graph_label(graph)));
   report_number(&in->report, "bytes", bytes);
   report_number(&in->report, "nodes", amct_graph_count(graph));
-  report_number(&in->report, "functions", amct_graph_function_count(graph));
+  report_functions(in);
   return report_parameters(in, err);
 }
 

@@ -35,6 +35,11 @@ struct amct_node_body {
       *tail; /* scratch: the last piece that the list being applied put behind this one */
 };
 
+/** Of the library. */
+typedef struct amct_function {
+  amct_slice name, bytes; /* bytes: the FunctionDef */
+} amct_function;
+
 struct amct_graph {
   amct_arena arena;
   amct_names names;
@@ -48,7 +53,7 @@ struct amct_graph {
   size_t node_count;
   amct_use *uses; /* one block; node->uses point into it */
   size_t use_count;
-  AMCT_VEC(amct_slice) functions;
+  AMCT_VEC(amct_function) functions;
   uint64_t marks; /* the latest mark given out */
 };
 

@@ -119,7 +119,11 @@ size_t amct_graph_function_count(const amct_graph *graph) {
 
 amct_slice amct_graph_function_name(const amct_graph *graph, size_t index) {
   static const amct_slice k_none;
-  return index < graph->functions.count ? graph->functions.at[index] : k_none;
+  return index < graph->functions.count ? graph->functions.at[index].name : k_none;
+}
+
+amct_slice amct_graph_function_bytes(const amct_graph *graph, size_t index) {
+  return graph->functions.at[index].bytes;
 }
 
 void amct_graph_append(amct_graph *graph, amct_piece *piece) {

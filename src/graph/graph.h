@@ -78,6 +78,8 @@ amct_arena *amct_graph_arena(amct_graph *graph);
 /** Functions in the library (their bodies are kept and not looked into). */
 size_t amct_graph_function_count(const amct_graph *graph);
 amct_slice amct_graph_function_name(const amct_graph *graph, size_t index);
+/** A FunctionDef, serialized. */
+amct_slice amct_graph_function_bytes(const amct_graph *graph, size_t index);
 
 /**
  * Invariants: every edge resolves; control after data; names unique; data edges form no

@@ -167,7 +167,7 @@ static amct_status read_node(amct_graph *graph, const amct_field *field,
 /* The name of a function stands in its signature, an OpDef. */
 static amct_status read_function(amct_graph *graph, amct_slice function,
                                  const uint8_t *base, amct_error *err) {
-  enum { FUNCTION_SIGNATURE = 1, OPDEF_NAME = 1 };
+  enum { OPDEF_NAME = 1 };
   static const amct_slice k_empty = {(const uint8_t *)"", 0};
   amct_slice signature = k_empty, name = k_empty;
   amct_field field;
@@ -185,7 +185,8 @@ static amct_status read_function(amct_graph *graph, amct_slice function,
     if (!more) break;
     if (field.number == OPDEF_NAME && field.wire == AMCT_WIRE_BYTES) name = field.bytes;
   }
-  return AMCT_VEC_PUSH(&graph->functions, name) ? AMCT_OK : amct_fail_memory(err);
+  const amct_function found = {name, function};
+  return AMCT_VEC_PUSH(&graph->functions, found) ? AMCT_OK : amct_fail_memory(err);
 }
 
 static amct_status read_library(amct_graph *graph, amct_slice library,

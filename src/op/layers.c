@@ -8,6 +8,8 @@
 #include "op/constraints.h"
 #include "op/order.h"
 #include "op/parameters.h"
+#include "wire/graphdef.h"
+#include "wire/proto.h"
 
 typedef struct finder {
   amct_graph *graph;
@@ -205,6 +207,37 @@ done:
   amct_map_free(&f.loops);
   amct_map_free(&f.outputs);
   return status;
+}
+
+/* Whether a NodeDef is of an op that has weights. */
+static bool has_weights(amct_slice nodedef) {
+  amct_cursor cursor = amct_cursor_of(nodedef, nodedef.data);
+  amct_field field;
+  bool more = true;
+  while (amct_cursor_next(&cursor, &field, &more, NULL) == AMCT_OK && more) {
+    if (field.number != NODE_OP || field.wire != AMCT_WIRE_BYTES) continue;
+    for (size_t i = 0; i < amct_op_layer_count(); i++) {
+      const amct_op *op = amct_op_layer_at(i);
+      if (op->weight != AMCT_NO_INPUT &&
+          amct_slice_equal(field.bytes, amct_slice_of(op->op)))
+        return true;
+    }
+  }
+  return false;
+}
+
+size_t amct_layers_hidden(const amct_graph *graph) {
+  size_t found = 0;
+  for (size_t i = 0; i < amct_graph_function_count(graph); i++) {
+    const amct_slice function = amct_graph_function_bytes(graph, i);
+    amct_cursor cursor = amct_cursor_of(function, function.data);
+    amct_field field;
+    bool more = true;
+    while (amct_cursor_next(&cursor, &field, &more, NULL) == AMCT_OK && more)
+      found += field.number == FUNCTION_NODE && field.wire == AMCT_WIRE_BYTES &&
+               has_weights(field.bytes);
+  }
+  return found;
 }
 
 void amct_layers_free(amct_layers *layers) {

@@ -36,6 +36,9 @@ AMCT_NODISCARD amct_status amct_layers_find(amct_layers *layers, amct_graph *gra
                                             const char *const *outputs,
                                             size_t output_count, amct_error *err);
 void amct_layers_free(amct_layers *layers);
+/** Nodes with weights in the functions of the library, as far as those can be read: they
+ * would be layers in the graph itself. */
+size_t amct_layers_hidden(const amct_graph *graph);
 /** The first quantization op (QuantIfmr, AscendQuant, ...) of a graph that is quantized
  * or being calibrated already; NULL: there is none. */
 const amct_node *amct_layers_quantized(const amct_graph *graph);

@@ -51,6 +51,7 @@ enum amct_tensordef_field {
 enum amct_shapedef_field { SHAPE_DIM = 2, SHAPE_UNKNOWN_RANK = 3 };
 enum amct_dimdef_field { DIM_SIZE = 1, DIM_NAME = 2 };
 enum amct_library_field { LIBRARY_FUNCTION = 1 };
+enum amct_functiondef_field { FUNCTION_SIGNATURE = 1, FUNCTION_NODE = 3 };
 
 /* name, number in types.proto, bytes each (0: not fixed) */
 // clang-format off

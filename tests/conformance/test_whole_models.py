@@ -122,7 +122,7 @@ def test_close_to_float(build):
         assert a.dtype == b.dtype
 
 
-def test_a_function_library_is_kept():
+def test_a_function_library_is_kept(capfd):
     """Functions and who calls them pass through; the layers outside are quantized."""
     if tf.__version__ < "2":
         pytest.skip("TensorFlow 1.15 inlines its functions")
@@ -139,6 +139,7 @@ def test_a_function_library_is_kept():
     pb = models.write_pb(definition, "model.pb")
     batch = RANDOM.uniform(-1, 1, (4, 8, 8, 3)).astype(F32)
     amct.create_quant_config("config.json", graph)
+    assert "1 more layers stay float: they are in functions" in capfd.readouterr().err
     amct.quantize_model(graph, "config.json", "record.txt")
     with v1.Session(graph=graph) as session:
         expected = session.run("y:0", {"x:0": batch})
