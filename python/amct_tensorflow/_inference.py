@@ -118,11 +118,24 @@ def _training(wiring: Wiring, outputs: List[str]) -> List[str]:
     found = []
     for name in sorted(wiring.needed(outputs)):
         op = wiring.ops[name]
-        if op in _RANDOM or (op in _NORMS and _trains(wiring.nodes[name])):
+        if op in _RANDOM:
+            found.append(name)
+        elif op in _NORMS and _trains(wiring.nodes[name]) and not _of_one(wiring, name):
             found.append(name)
         elif op == "Rsqrt" and any(_of_batch(wiring, text) for text in _terms(wiring, name)):
             found.append(name)
     return found
+
+
+def _of_one(wiring: Wiring, norm: str) -> bool:
+    """Whether the data were reshaped to a batch of one, as layer normalization does to use the op."""
+    name, _ = wiring.through(wiring.inputs[norm][0], ("Identity",))
+    if wiring.ops[name] != "Reshape":
+        return False
+    shape, _ = wiring.through(wiring.inputs[name][1], ("Identity",))
+    packed = wiring.ops[shape] == "Pack"
+    first = wiring.constant(wiring.inputs[shape][0] if packed else shape)
+    return first is not None and first.size > 0 and int(first.reshape(-1)[0]) == 1
 
 
 def _trains(norm: Any) -> bool:

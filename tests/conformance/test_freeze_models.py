@@ -12,6 +12,7 @@ import tensorflow as tf
 import amct_tensorflow as amct
 import freezing
 import fusion_graphs
+import models
 from amct_tensorflow import _core
 from conftest import ROOT
 from freezing import MODERN, OWN, images
@@ -142,6 +143,29 @@ def test_some_outputs_of_a_keras_model(kit):
     with pytest.raises(ValueError, match='has no node "nowhere"; its outputs: classes, inner'):
         amct.freeze(model, "two.pb", ["nowhere"])
     assert not os.path.exists("two.pb")
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_layer_normalization(kit, static):
+    """tf-keras makes it of a batch norm in training mode, over a batch of one: nothing of training."""
+    k = kit.layers
+    start = k.Input(freezing.SHAPE, **({"batch_size": len(X)} if static else {}), name="image")
+    x = k.LayerNormalization()(k.Conv2D(6, 3, name="conv")(start))
+    x = k.LayerNormalization(center=False)(k.Dense(5, activation="relu", name="dense")(x))
+    model = kit.Model(start, k.Dense(3, name="classes")(k.Flatten()(x)), name="net")
+    wanted = evaluated(model)
+    outputs = amct.freeze(model, "model.pb")
+    (found,) = fusion_graphs.run(freezing.read("model.pb"), {"image:0": X}, outputs)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    graph = models.load("model.pb")
+    amct.create_quant_config("quant.json", graph)
+    amct.quantize_model(graph, "quant.json", "quant.txt", outputs)
+    with v1.Session(graph=graph) as session:
+        session.run(outputs[0] + ":0", {"image:0": X})
+    amct.save_model("model.pb", outputs, "quant.txt", "quant/model")
+    (found,) = fusion_graphs.run(freezing.read("quant/model_quantized.pb"), {"image:0": X}, outputs)
+    assert np.abs(found - wanted).max() <= 0.1 * np.abs(wanted).max()
+    assert fusion_graphs.count_ops(freezing.read("quant/model_quantized.pb"), "AscendDequant") == 3
 
 
 # ---- SavedModels ----
