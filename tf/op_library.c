@@ -80,7 +80,7 @@ static const op_row k_ops[] = {
    {"T: " TYPES " = DT_FLOAT", "calibration_id: string", "record_file: string", "batch_num: int", "layer_total: int",
     "layer_names: list(string)", "layer_indices: list(int)", "layer_weighted: list(int)", "asymmetric: bool",
     "ifmr: list(string)", "act_algo: string = 'ifmr'", "num_of_bins: int = 4096",
-    "windows: list(string) = []", "row_windows: list(string) = []"},
+    "windows: list(string) = []", "row_windows: list(string) = []", "turns: int = 1"},
    {"x: T"}, {NULL}, create_quant_ifmr, false},
   {"QuantArq",
    {"Tin: list(" TYPES ") >= 1", "calibration_id: string", "record_file: string", "layer_total: int",

@@ -158,6 +158,7 @@ static amct_status init_ifmr(amct_kernel *kernel, const amct_node_view *node,
   AMCT_TRY(amct_node_text(node, "record_file", &k->record_path, err));
   AMCT_TRY(amct_node_int(node, "layer_total", &k->spec.key.layer_total, err));
   AMCT_TRY(amct_node_int(node, "batch_num", &k->spec.batch_num, err));
+  AMCT_TRY(amct_node_int(node, "turns", &k->spec.turns, err));
   k->spec.key.id = k->id;
   k->spec.key.record_path = k->record_path;
   AMCT_TRY(init_layers(k, node, err));

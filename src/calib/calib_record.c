@@ -60,10 +60,16 @@ static void log_factors(const amct_calib_entry *entry) {
 }
 
 static bool settle_one(amct_calib_state *state, amct_calib_entry *entry) {
-  if (entry->complete || !entry->has_range || (entry->weighted && !entry->has_weights))
-    return false;
+  if (!entry->has_range || (entry->weighted && !entry->has_weights)) return false;
   if (entry->damping > 0 && !entry->rounded) return false;
+  if (entry->complete && !entry->changed) return false;
   amct_calib_fit_bias(entry);
+  if (entry->complete) {
+    entry->changed = false;
+    state->changed = true;
+    log_factors(entry);
+    return true;
+  }
   amct_calib_check_pixels(entry);
   entry->complete = true;
   state->complete++;
@@ -181,9 +187,12 @@ amct_status amct_calib_write(amct_calib_state *state, amct_error *err) {
   if (status == AMCT_OK && state->complete > 0) status = write_stats(state, &record, err);
   if (status == AMCT_OK) {
     state->written = state->complete;
+    state->changed = false;
     state->write_ms = now_ms();
   }
-  if (status == AMCT_OK && state->total > 0 && state->complete == state->total) {
+  const bool all = state->total > 0 && state->complete == state->total;
+  if (status == AMCT_OK && all && !state->told_all) {
+    state->told_all = true;
     amct_log(AMCT_LOG_INFO, k_module, "all %zu layers are calibrated: %s", state->total,
              state->path);
     amct_calib_show_costs(state);

@@ -250,7 +250,8 @@ amct_calib_state *amct_calib_known(const amct_calib_key *key) {
 static amct_status flush_one(amct_calib_state *state, amct_error *err) {
   amct_status status = AMCT_OK;
   pthread_mutex_lock(&state->lock);
-  if (state->complete > state->written) status = amct_calib_write(state, err);
+  if (state->complete > state->written || state->changed)
+    status = amct_calib_write(state, err);
   amct_calib_warn_missing(state);
   pthread_mutex_unlock(&state->lock);
   return status;

@@ -46,6 +46,7 @@ typedef struct amct_calib_entry {
   bool rounded;    /* it is done, or cannot be */
   int8_t *integer; /* the rounded weights; NULL: nearest steps */
   bool complete;
+  bool changed; /* since: its range was found again */
 } amct_calib_entry;
 
 /** Where the time of observers goes. */
@@ -73,6 +74,8 @@ typedef struct amct_calib_state {
   amct_names names;          /* of layers */
   amct_calib_entry **layers; /* by index; NULL until the first observer comes */
   size_t total, complete, written;
+  bool changed; /* factors that the record has are out of date */
+  bool told_all;
   AMCT_VEC(amct_name) unfused; /* layers marked skip_fusion in the record */
   amct_map unfused_set;
   int64_t write_ms; /* of the last record, monotonic */

@@ -65,6 +65,9 @@ typedef struct amct_calib_range_spec {
                                         of bias correction; NULL: none are wanted */
   const amct_window *const *row_windows; /* the same for a sample of its rows, that
                                             weights are rounded by; NULL: none */
+  int64_t turns; /* the range is found again when 2, 4, 8, ... times batch_num batches are
+                    in, up to this many times: inside loops, where a batch is one turn,
+                    and the first may have nothing but zeros; below 2: once */
 } amct_calib_range_spec;
 
 /** A batch: float32 values, and their shape where windows want it (NULL: unknown). */
@@ -75,13 +78,14 @@ typedef struct amct_calib_batch {
   int rank;
 } amct_calib_batch;
 
-/** One batch of an observed tensor. Batches after batch_num are
+/** One batch of an observed tensor. Batches after batch_num (times turns) are
  * ignored; an empty batch is none, and warns. AMCT_UNSUPPORTED: NaN or infinity, naming
  * layer, batch and index; nothing of the batch is kept. AMCT_NOT_READY: the id was
- * retired. Computes the range when batch_num batches are in. */
+ * retired. Computes the range when batch_num batches are in, and again as `turns` says.
+ */
 AMCT_INTERNAL AMCT_NODISCARD amct_status amct_calib_observe(
     const amct_calib_range_spec *spec, const amct_calib_batch *batch, amct_error *err);
-/** True once batch_num batches are in: the caller may skip converting its data. */
+/** True once no more batches are wanted: the caller may skip converting its data. */
 AMCT_INTERNAL bool amct_calib_range_done(const amct_calib_range_spec *spec);
 
 typedef struct amct_calib_weight_spec {

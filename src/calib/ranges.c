@@ -158,8 +158,9 @@ static amct_status take_batch(const visit *v, amct_error *err) {
   AMCT_TRY(take_values(v, &bad, err));
   if (bad < batch->count)
     return fail_value(v->spec, v->observer, batch->values[bad], bad, err);
-  v->observer->batches++;
-  amct_calib_show_batch(v->state, v->observer->batches, v->spec->batch_num);
+  const int64_t taken = ++v->observer->batches;
+  if (taken <= v->spec->batch_num)
+    amct_calib_show_batch(v->state, taken, v->spec->batch_num);
   return AMCT_OK;
 }
 
@@ -191,9 +192,15 @@ static void close_observer(const visit *v) {
   atomic_store(&observer->done, true);
 }
 
-/* Takes the batch and, when it is the last, finds range and means. A search that failed
- * is tried again without taking more data; after one that did not, nothing that is still
- * to do fails for memory, and nobody searches again. */
+/* Whether the range that was found is the last one. */
+static bool is_last(const visit *v) {
+  const int64_t turns = v->spec->turns > 1 ? v->spec->turns : 1;
+  return v->observer->searched > v->spec->batch_num * turns / 2;
+}
+
+/* Takes the batch and, when it is the last before a search, finds range and means. A
+ * search that failed is tried again without taking more data; after one that did not,
+ * nothing that is still to do fails for memory, and nobody searches again. */
 static amct_status advance(visit *v, amct_error *err) {
   amct_calib_observer *observer = v->observer;
   if (atomic_load(&observer->done)) return AMCT_OK;
@@ -201,14 +208,17 @@ static amct_status advance(visit *v, amct_error *err) {
     return amct_fail(err, AMCT_NOT_READY, v->spec->layers[0].name,
                      "layer \"%s\": its calibration was replaced by a later one",
                      v->spec->layers[0].name);
-  if (observer->batches < v->spec->batch_num) AMCT_TRY(take_batch(v, err));
-  if (observer->batches < v->spec->batch_num) return AMCT_OK;
+  const int64_t wanted = observer->searched ? 2 * observer->searched : v->spec->batch_num;
+  if (observer->batches < wanted) AMCT_TRY(take_batch(v, err));
+  if (observer->batches < wanted) return AMCT_OK;
   const int64_t since = amct_calib_now_ns();
   AMCT_TRY(amct_range_find(&v->range, observer->sketch, &v->spec->options, err));
   AMCT_TRY(find_parts(v, err));
-  amct_calib_check_range(v->spec, observer->sketch, &v->range);
+  if (v->spec->turns < 2 || observer->searched == v->spec->batch_num)
+    amct_calib_check_range(v->spec, observer->sketch, &v->range);
   v->pixel_rms = amct_calib_pixel_rms(observer->sketch);
-  close_observer(v);
+  observer->searched = observer->batches;
+  if (is_last(v)) close_observer(v);
   amct_calib_spent(v->state, AMCT_CALIB_RANGE, since);
   v->news = true;
   return AMCT_OK;
@@ -220,18 +230,22 @@ static void spread(const visit *v) {
   amct_calib_entry **entries = v->entries;
   for (size_t i = 0; i < spec->layer_count; i++) {
     entries[i] = amct_calib_entry_known(v->state, spec->layers[i].index);
+    entries[i]->changed = entries[i]->complete;
     if (spec->layers[i].second) {
       entries[i]->scale_w[0] = v->range.scale;
       entries[i]->scale_count = 1;
       entries[i]->has_weights = true;
       continue;
     }
+    amct_free(entries[i]->mean.mean);
     entries[i]->range = v->range;
     entries[i]->mean = v->means[i];
     entries[i]->pixel_rms = v->pixel_rms;
-    entries[i]->steps = v->steps[i];
     entries[i]->has_range = true;
     v->means[i].mean = NULL; /* moved to the entry */
+    if (entries[i]->rounding) continue;
+    amct_calib_steps_release(entries[i]->steps);
+    entries[i]->steps = v->steps[i];
     v->steps[i] = NULL;
   }
 }

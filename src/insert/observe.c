@@ -8,6 +8,8 @@
 
 #include <stdio.h>
 
+enum { TURNS_MAX = 64 }; /* of a loop, for each batch that is wanted */
+
 typedef struct observer {
   amct_edits *edits;
   const amct_plan *plan;
@@ -85,6 +87,7 @@ static amct_status observe_tensor(observer *o, const amct_observed *tensor,
   amct_spec_type(spec, "T", AMCT_DTYPE_FLOAT);
   put_key(o, spec);
   amct_spec_int(spec, "batch_num", o->recipe->batch_num);
+  if (first->looped) amct_spec_int(spec, "turns", TURNS_MAX);
   amct_spec_texts(spec, "layer_names", tensor->names.at, tensor->names.count);
   amct_spec_ints(spec, "layer_indices", tensor->indices.at, tensor->indices.count);
   amct_spec_ints(spec, "layer_weighted", tensor->weighted.at, tensor->weighted.count);

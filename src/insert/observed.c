@@ -71,7 +71,8 @@ static bool corrects(const amct_recipe *recipe, const amct_layer *layer) {
 }
 
 bool amct_observed_rounds(const amct_layer_recipe *recipe) {
-  return recipe->weighting == AMCT_WEIGHT_GPTQ && recipe->layer->weight.node;
+  return recipe->weighting == AMCT_WEIGHT_GPTQ && recipe->layer->weight.node &&
+         !recipe->layer->looped;
 }
 
 /* The window of a layer, where something wants it, as text; "": none. NULL: no memory. */

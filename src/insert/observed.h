@@ -31,7 +31,8 @@ typedef struct amct_observed_list {
 AMCT_NODISCARD amct_status amct_observed_find(amct_observed_list *list,
                                               const amct_plan *plan,
                                               const amct_recipe *recipe, amct_error *err);
-/** True where the layer's weights are rounded by a sample of its input. */
+/** True where the layer's weights are rounded by a sample of its input: not inside loops,
+ * where the first turns are no sample. */
 bool amct_observed_rounds(const amct_layer_recipe *recipe);
 void amct_observed_free(amct_observed_list *list);
 

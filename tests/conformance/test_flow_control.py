@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers inside the old control flow, and graphs that come from elsewhere."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -130,6 +133,38 @@ def test_layers_in_loops(depth, captured, optimized):
     with session_of(graph=quantized) as session:
         found = session.run("output:0", {models.INPUT: batch})
     assert np.abs(found - expected).max() < 0.08 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("rounding", ["arq_quantize", "gptq_quantize"])
+def test_a_state_that_begins_with_zeros(rounding):
+    """Its range is that of many turns, not of the first: a recurrent network keeps its values with one batch."""
+    turns, size = 20, 16
+    random = np.random.RandomState(0)
+    weights = [random.normal(0, 0.25, shape).astype(np.float32) for shape in [(8, size), (size, size), (size, 4)]]
+    with tf.Graph().as_default() as graph, old_control_flow():
+        x = v1.placeholder(tf.float32, [None, turns, 8], name="input")
+        steps = tf.TensorArray(tf.float32, turns).unstack(tf.transpose(x, [1, 0, 2]))
+
+        def body(turn, state):
+            return turn + 1, tf.tanh(tf.matmul(steps.read(turn), weights[0]) + tf.matmul(state, weights[1]))
+
+        state = v1.while_loop(lambda turn, _: turn < turns, body, [0, tf.zeros([tf.shape(x)[0], size])])[1]
+        tf.matmul(state, weights[2], name="output")
+    pb = models.write_pb(graph.as_graph_def(), "model.pb")
+    amct.create_quant_config("config.json", graph)
+    config = json.loads(Path("config.json").read_text())
+    for layer in config.values():
+        if isinstance(layer, dict):
+            layer["weight_quant_params"]["wts_algo"] = rounding
+    Path("config.json").write_text(json.dumps(config))
+    amct.quantize_model(graph, "config.json", "record.txt")
+    batch = random.normal(0, 1, (64, turns, 8)).astype(np.float32)
+    with v1.Session(graph=graph) as session:
+        expected = session.run("output:0", {models.INPUT: batch})
+    amct.save_model(pb, ["output"], "record.txt", "model")
+    with v1.Session(graph=models.load("model_quantized.pb")) as session:
+        found = session.run("output:0", {models.INPUT: batch})
+    assert 10 * np.log10(np.square(expected).mean() / np.square(found - expected).mean()) > 30
 
 
 @pytest.mark.parametrize("flag", [True, False])

@@ -191,6 +191,39 @@ static void test_what_counts_as_a_batch(void **state) {
   assert_file(path, "record {\n  key: \"scope/conv\"\n  value {\n" RELU6_DATA "  }\n}\n");
 }
 
+/* scale_d of the only layer. */
+static float scale_of(const char *path) {
+  char *text = temp_read(path);
+  const char *at = text ? strstr(text, "scale_d: ") : NULL;
+  assert_non_null(at);
+  const float scale = strtof(at + strlen("scale_d: "), NULL);
+  free(text);
+  return scale;
+}
+
+/* Inside a loop the range is found again when 2, 4 and 8 batches are in, and is that of
+ * all of them; the ninth does not count. */
+static void test_turns_of_a_loop(void **state) {
+  (void)state;
+  const char *path = temp_path(&g_folder, "record.txt");
+  const float turns[] = {0, 1, 3, 2, 9, 7, 8, 5, 1000};
+  const float largest[] = {0, 1, 1, 3, 3, 3, 3, 9, 9};
+  char id[AMCT_CALIB_ID_BYTES];
+  const amct_calib_layer layer = {"while/product", 0, false};
+  assert_int_equal(begin_at(path, id, NULL), AMCT_OK);
+  amct_calib_range_spec range = range_of(id, path, 1, &layer, 1);
+  range.options.algorithm = AMCT_RANGE_MIN_MAX;
+  range.turns = 8;
+  for (int i = 0; i < 9; i++) {
+    assert_int_equal(amct_calib_range_done(&range), i == 8);
+    observe(&range, &turns[i], 1);
+    const float expected = largest[i] > 0 ? largest[i] / 255 : 1;
+    assert_float_equal(scale_of(path), expected, 1e-6f * expected);
+  }
+  assert_int_equal(amct_calib_flush(path, NULL), AMCT_OK);
+  assert_float_equal(scale_of(path), 9.0f / 255, 1e-6f);
+}
+
 static void test_bad_value_in_a_late_shard(void **state) {
   (void)state;
   const char *path = temp_path(&g_folder, "record.txt");
@@ -396,6 +429,7 @@ int main(void) {
       CASE(test_scales_make_the_bias_fit),
       CASE(test_batch_norm_is_folded),
       CASE(test_what_counts_as_a_batch),
+      CASE(test_turns_of_a_loop),
       CASE(test_bad_value_in_a_late_shard),
       CASE(test_order_and_threads_do_not_matter),
       CASE(test_shards_do_not_matter),
