@@ -38,7 +38,7 @@ def written_out(frozen: Any) -> Any:
     return parts.new
 
 
-def whole(name: str) -> str:
+def convolution_of(name: str) -> str:
     """The convolution of which a node is a group; other names as they are."""
     return re.sub(r"/group_[0-9]+_*$", "", name)
 

@@ -39,7 +39,7 @@ def create_config(config_file: str, model: Any, config_defination: Optional[str]
     source = traced.frozen.definition.SerializeToString()
     layers = [layer["name"] for layer in _core.inspect_model(source)["layers"]]
     strange = [name for name in layers if name not in traced.owners]
-    for name in sorted({_groups.whole(name) for name in strange}):
+    for name in sorted({_groups.convolution_of(name) for name in strange}):
         _warn(
             "create_quant_retrain_config",
             'layer "{}" stays float: no Keras layer that can be retrained makes it'.format(name),
