@@ -140,6 +140,11 @@ amct_status amct_runs_observed(amct_runs *runs, const amct_prepared *p,
     const amct_observed *tensor = observed->tensors.at[i];
     const amct_node *node = amct_graph_find(graph, tensor->data.node->name);
     if (!node || !amct_map_get(needed, node)) continue;
+    if (tensor->first->layer->looped)
+      return amct_fail(err, AMCT_UNSUPPORTED, tensor->first->name,
+                       "layer \"%s\" is inside a while loop, where no engine but "
+                       "tensorflow looks: take that, or leave the layer float",
+                       tensor->first->name);
     runs->fetches[runs->count] = amct_edge_text(tensor->data);
     if (!runs->fetches[runs->count]) return amct_fail_memory(err);
     AMCT_TRY(fill_spec(runs, &runs->specs[runs->count], p, tensor, observed->total, err));

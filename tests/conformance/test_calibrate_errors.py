@@ -11,6 +11,7 @@ import tensorflow as tf
 import amct_tensorflow as amct
 from models import OUTPUT, images, load, write_pb
 from test_calibrate import PROGRAM, calibrate, with_openvino, with_tensorflow, write_models
+from test_flow_live import old_control_flow
 
 v1 = tf.compat.v1
 COMMON = ("--model", "net.pb", "--outputs", OUTPUT, "--data", "x.npy", "--save_path", "c")
@@ -33,6 +34,26 @@ def fails(*arguments):
     code, _, err = calibrate(*arguments)
     assert code == 1 and err.count("\n") == 1, err
     return err
+
+
+@with_openvino
+@with_tensorflow
+def test_layers_in_loops():
+    """Nobody can fetch what they read: TensorFlow runs observers there, and `auto` takes it."""
+    with tf.Graph().as_default() as graph, old_control_flow():
+        x = v1.placeholder(tf.float32, [None, 4], name="input")
+        weight = np.eye(4, dtype=np.float32)
+        turns = v1.while_loop(
+            lambda turn, _: turn < 3, lambda turn, y: (turn + 1, tf.matmul(y, weight, name="product")), [0, x]
+        )
+        tf.identity(turns[1], name="y")
+    write_pb(graph.as_graph_def(), "net.pb")
+    np.save("x.npy", np.ones((8, 4), np.float32))
+    looping = ("--model", "net.pb", "--outputs", "y", "--data", "x.npy", "--save_path", "c", "--engine")
+    said = fails(*looping, "openvino")
+    assert said == 'amct: layer "while/product" is inside a while loop, where no engine but tensorflow looks: take that, or leave the layer float\n'
+    code, out, _ = calibrate(*looping, "auto")
+    assert code == 0 and "run by TensorFlow" in out and "1 of 1 layers are calibrated" in out
 
 
 @with_tensorflow
