@@ -16,7 +16,8 @@ typedef struct amct_calib_observer {
   struct amct_calib_means *means;     /* made by the first batch that wants some */
   struct amct_calib_samples *samples; /* the same */
   int64_t batches;
-  int64_t searched; /* batches of the range that was handed out last; 0: none yet */
+  int64_t searched; /* batches of the range that was found last; 0: none yet */
+  int64_t handed;   /* of the one that the layers have; with the calibration's lock */
   atomic_bool done;
 } amct_calib_observer;
 

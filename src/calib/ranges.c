@@ -117,6 +117,7 @@ typedef struct visit {
   amct_calib_steps **steps;   /* the same */
   amct_calib_entry **entries; /* the same */
   bool news;                  /* this visit found the range */
+  int64_t searched;           /* of so many batches */
 } visit;
 
 static int64_t bytes_of(const amct_calib_observer *observer) {
@@ -195,7 +196,7 @@ static void close_observer(const visit *v) {
 /* Whether the range that was found is the last one. */
 static bool is_last(const visit *v) {
   const int64_t turns = v->spec->turns > 1 ? v->spec->turns : 1;
-  return v->observer->searched > v->spec->batch_num * turns / 2;
+  return v->observer->searched / v->spec->batch_num > turns / 2;
 }
 
 /* Takes the batch and, when it is the last before a search, finds range and means. A
@@ -217,7 +218,7 @@ static amct_status advance(visit *v, amct_error *err) {
   if (v->spec->turns < 2 || observer->searched == v->spec->batch_num)
     amct_calib_check_range(v->spec, observer->sketch, &v->range);
   v->pixel_rms = amct_calib_pixel_rms(observer->sketch);
-  observer->searched = observer->batches;
+  v->searched = observer->searched = observer->batches;
   if (is_last(v)) close_observer(v);
   amct_calib_spent(v->state, AMCT_CALIB_RANGE, since);
   v->news = true;
@@ -252,8 +253,13 @@ static void spread(const visit *v) {
 
 static amct_status hand_out(const visit *v, amct_error *err) {
   pthread_mutex_lock(&v->state->lock);
-  spread(v);
+  const bool late = v->observer->handed > v->searched; /* another turn was faster */
+  if (!late) {
+    v->observer->handed = v->searched;
+    spread(v);
+  }
   pthread_mutex_unlock(&v->state->lock);
+  if (late) return AMCT_OK;
   amct_calib_round(v->state, v->entries, v->spec->layer_count);
   pthread_mutex_lock(&v->state->lock);
   const amct_status status =

@@ -224,6 +224,33 @@ static void test_turns_of_a_loop(void **state) {
   assert_float_equal(scale_of(path), 9.0f / 255, 1e-6f);
 }
 
+/* Side by side: whoever searches last, the layer has the range of most turns. */
+static void test_turns_side_by_side(void **state) {
+  (void)state;
+  enum { TURNS = 32, THREADS = 4 };
+  const char *path = temp_path(&g_folder, "record.txt");
+  const amct_calib_layer layer = {"while/product", 0, false};
+  float values[TURNS];
+  amct_calib_batch batches[TURNS];
+  for (int i = 0; i < TURNS; i++) {
+    values[i] = (float)(i % 7 * 5 + i);
+    batches[i] = (amct_calib_batch){&values[i], 1};
+  }
+  for (int repeat = 0; repeat < 20; repeat++) {
+    char id[AMCT_CALIB_ID_BYTES];
+    runner runners[THREADS];
+    assert_int_equal(begin_at(path, id, NULL), AMCT_OK);
+    amct_calib_range_spec range = range_of(id, path, 1, &layer, 1);
+    range.options.algorithm = AMCT_RANGE_MIN_MAX;
+    range.turns = TURNS;
+    start_runners(runners, THREADS, range, batches, TURNS);
+    join_runners(runners, THREADS);
+    assert_true(amct_calib_range_done(&range));
+    assert_int_equal(amct_calib_flush(path, NULL), AMCT_OK);
+    assert_float_equal(scale_of(path), 57.0f / 255, 1e-6f); /* 27 % 7 * 5 + 27 */
+  }
+}
+
 static void test_bad_value_in_a_late_shard(void **state) {
   (void)state;
   const char *path = temp_path(&g_folder, "record.txt");
@@ -430,6 +457,7 @@ int main(void) {
       CASE(test_batch_norm_is_folded),
       CASE(test_what_counts_as_a_batch),
       CASE(test_turns_of_a_loop),
+      CASE(test_turns_side_by_side),
       CASE(test_bad_value_in_a_late_shard),
       CASE(test_order_and_threads_do_not_matter),
       CASE(test_shards_do_not_matter),
