@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How far a long job is, on a terminal: a bar that is drawn over itself. */
-#ifndef CLI_BAR_H_
-#define CLI_BAR_H_
+#ifndef AMCT_BAR_H
+#define AMCT_BAR_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,4 +19,4 @@ typedef struct cli_bar {
 void cli_bar_show(cli_bar *bar, int64_t done, int64_t total, int64_t now_ms,
                   bool stopped);
 
-#endif /* CLI_BAR_H_ */
+#endif

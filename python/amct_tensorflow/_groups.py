@@ -9,11 +9,12 @@ ConcatV2, which is what the core fuses and the converter knows as a convolution 
 """
 
 import re
-from typing import Any, Dict, List, Set
+from typing import Any, List, Set
 
 import numpy as np
 
 from ._ops import tf, v1
+from ._wiring import Wiring, constant_node
 
 _COMPILED = "_XlaMustCompile"
 _AROUND = frozenset(
@@ -128,7 +129,8 @@ class _Parts:
     def __init__(self, old: Any) -> None:
         self.old = old
         self.new = v1.GraphDef(versions=old.versions, library=old.library)
-        self._nodes: Dict[str, Any] = {node.name: node for node in old.node}
+        self._wiring = Wiring(old)
+        self._names = {node.name for node in old.node}
 
     def write_out(self, node: Any, op: Any) -> None:
         """What the convolution becomes, if its weights are constant: that has its name."""
@@ -145,10 +147,8 @@ class _Parts:
 
     def _constant(self, tensor: str) -> Any:
         """The value of a constant, of whatever shape."""
-        node = self._nodes[tensor.partition(":")[0]]
-        while node.op in ("ExpandDims", "Identity", "Reshape"):
-            node = self._nodes[node.input[0].partition(":")[0]]
-        return tf.make_ndarray(node.attr["value"].tensor) if node.op == "Const" else None
+        name, _ = self._wiring.through(tensor, ("ExpandDims", "Identity", "Reshape"))
+        return self._wiring.constant(name)
 
     def _make_depthwise(self, node: Any, weights: Any) -> None:
         node.op = "DepthwiseConv2dNative"
@@ -176,15 +176,16 @@ class _Parts:
         node.attr["N"].i = len(weights)
         node.attr["Tidx"].type = tf.int32.as_datatype_enum
 
-    def _add(self, name: str, op: str, inputs: List[str]) -> Any:
-        while name in self._nodes:
+    def _free(self, name: str) -> str:
+        while name in self._names:
             name += "_"
-        node = self.new.node.add(name=name, op=op, input=inputs)
-        self._nodes[name] = node
-        return node
+        self._names.add(name)
+        return name
+
+    def _add(self, name: str, op: str, inputs: List[str]) -> Any:
+        return self.new.node.add(name=self._free(name), op=op, input=inputs)
 
     def _add_constant(self, name: str, value: Any) -> str:
-        node = self._add(name, "Const", [])
-        node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+        node = constant_node(self._free(name), value, tf.as_dtype(value.dtype))
+        self.new.node.append(node)
         return str(node.name)

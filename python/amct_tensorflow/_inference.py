@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import errors
 from ._ops import tf, v1
-from ._wiring import Wiring, tensor_of
+from ._wiring import Wiring, constant_node, tensor_of
 
 _NORMS = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 _RANDOM = (
@@ -53,7 +53,7 @@ def infer(definition: Any, outputs: List[str], label: str) -> Inference:
     changes: List[str] = []
     flags = _flags(wiring, outputs)
     for name, value in sorted(flags.items()):
-        wiring.replace(name, _bool_constant(name, value))
+        wiring.replace(name, constant_node(name, value, tf.bool))
         changes.append('"{}" is {}'.format(name, value))
     wiring = wiring.resolved()
     for name in outputs:
@@ -73,13 +73,6 @@ def infer(definition: Any, outputs: List[str], label: str) -> Inference:
 
 def _count(count: int, what: str, done: str) -> List[str]:
     return ["{} {}{} {}".format(count, what, "s" * (count > 1), done)] if count else []
-
-
-def _bool_constant(name: str, value: bool) -> Any:
-    node = v1.NodeDef(name=name, op="Const")
-    node.attr["dtype"].type = tf.bool.as_datatype_enum
-    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
-    return node
 
 
 def _no_inference(wiring: Wiring, name: str, label: str) -> errors.GraphError:

@@ -20,6 +20,14 @@ def tensor_of(text: str) -> Tuple[str, int]:
     return name, int(port or 0)
 
 
+def constant_node(name: str, value: Any, dtype: Any) -> Any:
+    """A Const."""
+    node = v1.NodeDef(name=name, op="Const")
+    node.attr["dtype"].type = dtype.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
+    return node
+
+
 class Wiring:
     """Nodes by name: `ops` and `inputs` count, in the place of what `nodes` say.
 
@@ -189,9 +197,7 @@ class Wiring:
         if len(live) != 1 or len(data) == len(live):
             return
         if indexed:
-            node = v1.NodeDef(name=merge + "/value_index", op="Const")
-            node.attr["dtype"].type = tf.int32.as_datatype_enum
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(data.index(live[0]), tf.int32))
+            node = constant_node(merge + "/value_index", data.index(live[0]), tf.int32)
             self.replace(node.name, node)
             self.redirect(merge + ":1", node.name)
         node = v1.NodeDef(name=merge, op="Identity")

@@ -3,8 +3,8 @@
 
 #include "base/alloc.h"
 
-/* A live graph has no way to take a node back, and none that a run would see to order
- * nodes by control edges alone (decision 22). */
+/* A live graph takes no node back; and a control edge to a layer would keep TensorFlow
+ * from merging it (decision 22). */
 static amct_status kind_of(amct_live_kind *kind, const amct_edit *edit,
                            const amct_map *variables, amct_name name, amct_error *err) {
   if (edit->kind != AMCT_EDIT_ADD && edit->kind != AMCT_EDIT_SET_INPUT)

@@ -185,14 +185,13 @@ amct_status amct_calib_write(amct_calib_state *state, amct_error *err) {
   if (status == AMCT_OK) status = amct_record_write(&record, state->path, err);
   if (status == AMCT_OK && state->complete == 0) remove_stats(state);
   if (status == AMCT_OK && state->complete > 0) status = write_stats(state, &record, err);
+  const bool news = state->written < state->complete;
   if (status == AMCT_OK) {
     state->written = state->complete;
     state->changed = false;
     state->write_ms = now_ms();
   }
-  const bool all = state->total > 0 && state->complete == state->total;
-  if (status == AMCT_OK && all && !state->told_all) {
-    state->told_all = true;
+  if (status == AMCT_OK && news && state->complete == state->total) {
     amct_log(AMCT_LOG_INFO, k_module, "all %zu layers are calibrated: %s", state->total,
              state->path);
     amct_calib_show_costs(state);

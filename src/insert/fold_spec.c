@@ -35,14 +35,13 @@ static size_t step_inputs(const amct_fold_ref *step) {
   return step->kind == AMCT_FOLD_BATCH_NORM ? BATCH_NORM_INPUTS : 1;
 }
 
-/* What the step does, and which part of its values the layer has. */
-static void print_step(char text[STEP_TEXT_BYTES], const char *what,
-                       const amct_fold_ref *step, const amct_layer *layer) {
+/* Behind what the step does: which part of its values the layer has, if not all. */
+static void print_part(char text[STEP_TEXT_BYTES], const amct_fold_ref *step,
+                       const amct_layer *layer) {
+  const size_t used = strlen(text);
   if (step->total)
-    snprintf(text, STEP_TEXT_BYTES, "%.48s:%lld:%lld", what, (long long)step->first,
+    snprintf(text + used, STEP_TEXT_BYTES - used, ":%lld:%lld", (long long)step->first,
              (long long)layer->channels);
-  else
-    snprintf(text, STEP_TEXT_BYTES, "%s", what);
 }
 
 /* A step as the attribute `fold` has it, its edges as further inputs. */
@@ -51,7 +50,8 @@ static amct_status put_step(amct_edits *edits, amct_spec *spec, const amct_layer
                             amct_error *err) {
   if (step->kind != AMCT_FOLD_BATCH_NORM) {
     amct_spec_input(spec, amct_edge_text(step->bias));
-    print_step(text, amct_fold_kind_name(step->kind), step, layer);
+    strcpy(text, amct_fold_kind_name(step->kind));
+    print_part(text, step, layer);
     return AMCT_OK;
   }
   const amct_edge edges[BATCH_NORM_INPUTS] = {step->scale, step->offset, step->mean,
@@ -63,10 +63,10 @@ static amct_status put_step(amct_edits *edits, amct_spec *spec, const amct_layer
       AMCT_TRY(put_filled(edits, spec, layer, step_values(step, layer),
                           i == 0 ? 1.0f : 0.0f, err));
   }
-  char number[AMCT_NUMBER_BYTES], norm[STEP_TEXT_BYTES];
+  char number[AMCT_NUMBER_BYTES];
   amct_number_print_float(number, step->epsilon);
-  snprintf(norm, sizeof norm, "batch_norm:%s", number);
-  print_step(text, norm, step, layer);
+  snprintf(text, STEP_TEXT_BYTES, "batch_norm:%s", number);
+  print_part(text, step, layer);
   return AMCT_OK;
 }
 

@@ -66,10 +66,11 @@ amct_status amct_fold_read(amct_fold_step *out, const amct_fold_ref *steps, size
                  {s->mean, 0, &out[i].mean},
                  {s->variance, 0, &out[i].variance}};
     const size_t total = s->total ? (size_t)s->total : channels;
-    if (s->kind != AMCT_FOLD_BATCH_NORM)
+    if (s->kind != AMCT_FOLD_BATCH_NORM) {
       AMCT_TRY(amct_vector_read(s->bias, 0, s->single ? 1 : total, scratch, &out[i].bias,
                                 err));
-    if (s->total && out[i].bias) out[i].bias += s->first;
+      out[i].bias += s->first;
+    }
     for (size_t k = 0; k < 4 && s->kind == AMCT_FOLD_BATCH_NORM; k++) {
       const bool filled = !parts[k].edge.node;
       AMCT_TRY(amct_vector_read(parts[k].edge, parts[k].fill, filled ? channels : total,

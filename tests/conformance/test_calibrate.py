@@ -420,13 +420,14 @@ def terminal_of(*more):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_progress_on_a_terminal(engine):
-    """A bar that grows from nothing to all; none with --quiet. How often it is drawn is the clock's (test_bar.c)."""
+    """A bar that grows from nothing to all, with the time left; none with --quiet. test_bar.c has its pace."""
     with open("net.pb", "wb") as file:
         file.write(heavy_network().SerializeToString())
-    np.save("x.npy", np.tile(pictures(50), (20, 1, 1, 1)))
-    for preset, total in (("none", 1000), ("accurate", 750 * 2 + 250 * 3)):
+    for preset, samples, total in (("none", 10000, 10000), ("accurate", 2000, 1500 * 2 + 500 * 3)):
+        np.save("x.npy", np.tile(pictures(50), (samples // 50, 1, 1, 1)))
         text = terminal_of("--engine", engine, "--preset", preset)
         bars = re.findall(r"\rcalibrating \[(#*)(\.*)\] (\d+)/(\d+) samples(, \d+ s left)?", text)
+        assert len(bars) > 2
         assert all(len(full) + len(rest) == 30 and int(of) == total for full, rest, _, of, _ in bars)
         done = [int(bar[2]) for bar in bars]
         assert done[0] == 0 and done[-1] == total and done == sorted(done)
