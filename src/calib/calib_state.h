@@ -74,7 +74,7 @@ typedef struct amct_calib_state {
   amct_names names;          /* of layers */
   amct_calib_entry **layers; /* by index; NULL until the first observer comes */
   size_t total, complete, written;
-  bool changed; /* factors that the record has are out of date */
+  bool changed;                /* factors that the record has are out of date */
   AMCT_VEC(amct_name) unfused; /* layers marked skip_fusion in the record */
   amct_map unfused_set;
   int64_t write_ms; /* of the last record, monotonic */
